@@ -1,0 +1,238 @@
+//! The variational bound, section 4 of the paper, as a differentiable Monte-Carlo estimate:
+//!
+//! ```text
+//! log p~(y) >= E_q[log p(y | z_{t_1})]                                             reconstruction
+//!            - sum_k E_q KL( q(z_{t_k} | z_{t_{k+1}}) || p_theta(. | z_{t_{k+1}}) )   hierarchy
+//!            - sum_{(t, s) above t_K} E_q KL( q(z_s | z_t) || p_theta(z_s | z_t) )    prior
+//!            - KL( q(z_T) || p(z_T) )                                                 start
+//! ```
+//!
+//! It bounds the evidence `log p~(y)` of this generative chain: a fine grid above `t_K`, one hop between keypoints and the
+//! one-step likelihood at `t_1`. That is not `log p(y)` of the data model, and values are not comparable across numbers of
+//! keypoints, eta, or likelihoods.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{Posterior, Problem};
+use crate::chain::{forward, reverse};
+use crate::prior::{Guidance, per_sample};
+use crate::{Level, Noise, Result};
+
+/// The bound's terms in nats, each a Monte-Carlo mean. `total` is what bounds the evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// `E log p(y | z_{t_1})`.
+    pub reconstruction: f64,
+    /// The KL terms between keypoints.
+    pub hierarchy: f64,
+    /// The KL terms above the top keypoint.
+    pub prior: f64,
+    /// `KL(q(z_T) || p(z_T))`.
+    pub start: f64,
+}
+
+impl Terms {
+    /// The bound.
+    pub fn total(&self) -> f64 {
+        self.reconstruction - self.hierarchy - self.prior - self.start
+    }
+}
+
+/// How the bound is estimated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// The fine grid from T to `t_K`, noisiest first, both ends included.
+    pub grid: Vec<Level>,
+    /// Paths drawn from `q`.
+    pub mc_samples: usize,
+    /// Strata of the fine grid: one random step is taken in each.
+    pub prior_steps: usize,
+    /// Samples for each such step.
+    pub prior_samples: usize,
+    /// Whether the likelihood is widened by what the denoiser does not know at `t_1`.
+    pub widen: bool,
+}
+
+/// The terms as differentiable scalars `[1]`, same signs as [`Terms`].
+pub(super) struct TermTensors {
+    pub reconstruction: Tensor<1>,
+    pub hierarchy: Tensor<1>,
+    pub prior: Tensor<1>,
+    pub start: Tensor<1>,
+}
+
+impl TermTensors {
+    pub fn values(&self) -> Terms {
+        let scalar = |t: &Tensor<1>| t.clone().inner().into_scalar::<f32>() as f64;
+        Terms {
+            reconstruction: scalar(&self.reconstruction),
+            hierarchy: scalar(&self.hierarchy),
+            prior: scalar(&self.prior),
+            start: scalar(&self.start),
+        }
+    }
+}
+
+/// `KL(N(m1, v1) || N(m2, v2)) = 1/2 [log(v2 / v1) + (v1 + (m1 - m2)^2) / v2 - 1]`, summed over elements: `[batch]`.
+fn kl(mean_gap: Tensor<4>, v1: Tensor<4>, v2: Tensor<4>) -> Tensor<1> {
+    let ratio = v1 / v2.clone();
+    sum_elements((mean_gap.square() / v2 + ratio.clone() - ratio.log() - 1.0) * 0.5)
+}
+
+/// Sum over everything but the batch: `[batch, c, h, w]` to `[batch]`.
+pub(super) fn sum_elements(x: Tensor<4>) -> Tensor<1> {
+    let [b, c, h, w] = x.dims();
+    x.reshape([b, c * h * w]).sum_dim(1).reshape([b])
+}
+
+impl Bound {
+    /// An unbiased estimate of the terms. `streams` are the seed and purpose of its random numbers.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn estimate(&self, q: &Posterior, problem: &Problem, guidance: &Guidance, seed: u64) -> Result<Terms> {
+        Ok(self.terms(q, problem, guidance, (seed, super::PURPOSE_FIT - 1))?.values())
+    }
+
+    pub(super) fn terms(
+        &self,
+        q: &Posterior,
+        problem: &Problem,
+        guidance: &Guidance,
+        (seed, purpose): (u64, u64),
+    ) -> Result<TermTensors> {
+        let prior = &problem.prior;
+        let mut noise = Noise::new(seed, purpose, 0..self.mc_samples);
+        let upper = self.upper_steps(q, Noise::new(seed, purpose, self.mc_samples..self.mc_samples + self.upper()));
+
+        // The top keypoint and the steps above it depend on nothing but lambda: one network call for all.
+        let mut z = q.draw_top(&mut noise);
+        let top = vec![q.top().level; self.mc_samples];
+        let (mut x0_hat, upper_x0_hat) = match &upper {
+            None => (prior.x0_hat(z.clone(), &top, guidance)?, None),
+            Some(upper) => {
+                let levels = [top, upper.from.clone()].concat();
+                let both = prior.x0_hat(Tensor::cat(vec![z.clone(), upper.z.clone()], 0), &levels, guidance)?;
+                let (s, all) = (self.mc_samples, levels.len());
+                (both.clone().slice_dim(0, 0..s), Some(both.slice_dim(0, s..all)))
+            }
+        };
+
+        let mut hierarchy = sum_elements(z.zeros_like());
+        for k in 1..q.keypoints.len() {
+            let hop = q.hop(k, z, x0_hat);
+            let variance = (q.keypoints[k].log_tau.clone() * 2.0).exp();
+            let prior_variance = variance.full_like(hop.prior_std.powi(2));
+            hierarchy = hierarchy + kl(hop.mean.clone() - hop.prior_mean, variance, prior_variance);
+            z = q.land(k, hop.mean, &mut noise);
+            x0_hat = prior.x0_hat_at(z.clone(), q.keypoints[k].level, guidance)?;
+        }
+        let spread = if self.widen { q.bottom().level.posterior_std(prior.data_std) } else { 0.0 };
+        let x_hat = prior.autoencoder.decode(x0_hat);
+        let nll = problem.measurement.nll(x_hat, &vec![spread; self.mc_samples]);
+
+        let prior_term = match (&upper, upper_x0_hat) {
+            (Some(upper), Some(x0_hat)) => upper.kl(x0_hat, q, self.prior_samples),
+            _ => Tensor::zeros([1], &problem.device()),
+        };
+        Ok(TermTensors {
+            reconstruction: nll.mean() * -1.0,
+            hierarchy: hierarchy.mean(),
+            prior: prior_term,
+            start: self.start(q, prior.schedule.start_std()),
+        })
+    }
+
+    fn upper(&self) -> usize {
+        self.prior_steps.min(self.grid.len() - 1) * self.prior_samples
+    }
+
+    /// Draws the steps above the top keypoint: stratum by stratum a step of the grid, and `z_t` at its upper end.
+    fn upper_steps(&self, q: &Posterior, mut noise: Noise) -> Option<UpperSteps> {
+        let steps = self.grid.len() - 1;
+        let strata = self.prior_steps.min(steps);
+        if noise.is_empty() {
+            return None;
+        }
+        let uniform = noise.uniform();
+        let mut upper =
+            UpperSteps { from: vec![], to: vec![], weight: vec![], z: Tensor::empty([0; 4], &q.top().mu.device()) };
+        for (i, u) in uniform.iter().enumerate() {
+            let stratum = i / self.prior_samples;
+            let (first, end) = (stratum * steps / strata, (stratum + 1) * steps / strata);
+            let step = first + (((end - first) as f64 * u) as usize).min(end - first - 1);
+            upper.from.push(self.grid[step]);
+            upper.to.push(self.grid[step + 1]);
+            upper.weight.push((end - first) as f64);
+        }
+        let top = q.top();
+        let (mean, variance) = marginal(q, &upper.from);
+        let eps = noise.normal(q.shape(), &top.mu.device().without_autodiff());
+        upper.z = mean + variance.sqrt() * eps;
+        Some(upper)
+    }
+
+    fn start(&self, q: &Posterior, start_std: f64) -> Tensor<1> {
+        let (mean, variance) = marginal(q, &self.grid[..1]);
+        let start = variance.full_like(start_std.powi(2));
+        kl(mean, variance, start)
+    }
+}
+
+/// Mean and variance of `q(z_t)`, t at or above the top keypoint: `alpha_t mu_K` and `alpha_tK^2 tau_K^2 + var_tK`.
+pub(super) fn marginal(q: &Posterior, levels: &[Level]) -> (Tensor<4>, Tensor<4>) {
+    let top = q.top();
+    let tau2 = (top.log_tau.clone() * 2.0).exp();
+    let alpha2 = per_sample(levels, &tau2.clone().inner(), |l| forward(top.level, *l).0.powi(2));
+    let var = per_sample(levels, &tau2.clone().inner(), |l| forward(top.level, *l).1);
+    let mean = top.mu.clone() * per_sample(levels, &tau2.clone().inner(), |l| l.alpha);
+    (mean, tau2 * alpha2 + var)
+}
+
+/// Random steps of the fine grid, a batch.
+struct UpperSteps {
+    from: Vec<Level>,
+    to: Vec<Level>,
+    /// Steps of the grid that this one stands for.
+    weight: Vec<f64>,
+    z: Tensor<4>,
+}
+
+impl UpperSteps {
+    /// `sum over steps of KL( q(z_s | z_t) || p_theta(z_s | z_t) )`, estimated: `[1]`.
+    fn kl(&self, x0_hat: Tensor<4>, q: &Posterior, samples: usize) -> Tensor<1> {
+        let like = self.z.clone().inner();
+        let pairs: Vec<(Level, Level)> = self.from.iter().copied().zip(self.to.iter().copied()).collect();
+        let column = |f: &dyn Fn(&(Level, Level)) -> f64| {
+            let values: Vec<f32> = pairs.iter().map(|p| f(p) as f32).collect();
+            Tensor::<4>::from_data(burn::tensor::TensorData::new(values, [pairs.len(), 1, 1, 1]), &like.device())
+        };
+        let (mean_s, var_s) = marginal(q, &self.to);
+        let (q_mean, q_var) = backward(&mean_s, &var_s, &self.z, &column);
+        let on_z = column(&|(t, s)| reverse(*t, *s, 1.0).z);
+        let on_x0 = column(&|(t, s)| reverse(*t, *s, 1.0).x0);
+        let p_var = column(&|(t, s)| reverse(*t, *s, 1.0).std.powi(2));
+        let p_mean = self.z.clone() * on_z + x0_hat * on_x0;
+        let p_var = q_var.zeros_like() + p_var;
+        let weight: Vec<f32> = self.weight.iter().map(|w| (*w / samples as f64) as f32).collect();
+        let weight = Tensor::<1>::from_data(burn::tensor::TensorData::new(weight, [pairs.len()]), &like.device());
+        (kl(q_mean - p_mean, q_var, p_var) * weight).sum()
+    }
+}
+
+/// `q(z_s | z_t)` above the top keypoint from the marginal of `z_s` and the forward transition (conditioning of a joint
+/// Gaussian).
+fn backward(
+    mean_s: &Tensor<4>,
+    var_s: &Tensor<4>,
+    z_t: &Tensor<4>,
+    column: &dyn Fn(&dyn Fn(&(Level, Level)) -> f64) -> Tensor<4>,
+) -> (Tensor<4>, Tensor<4>) {
+    let alpha = column(&|(t, s)| forward(*s, *t).0);
+    let var_ts = column(&|(t, s)| forward(*s, *t).1);
+    let total = var_s.clone() * alpha.clone().square() + var_ts.clone();
+    let gain = var_s.clone() * alpha.clone() / total.clone();
+    let mean = mean_s.clone() + gain * (z_t.clone() - mean_s.clone() * alpha);
+    (mean, var_s.clone() * var_ts / total)
+}

@@ -1,0 +1,201 @@
+//! The hierarchical variational posterior of VIPaint (section 4 of the paper).
+//!
+//! `q` is a Markov chain from T down to `t_1`: Gaussian at the top keypoint `t_K`, the forward diffusion of it above, and
+//! below, at every other keypoint,
+//! `q(z_k | z_{k+1}) = N(gamma_k m_theta(z_{k+1}) + (1 - gamma_k) alpha_k mu_k, tau_k^2)` with `m_theta` the mean of the
+//! prior's own reverse step. Its parameters `lambda = {mu, tau, gamma}` have one value for each element of `z`.
+
+mod adam;
+mod bound;
+mod file;
+mod fit;
+mod weight;
+
+use burn::tensor::{Device, Tensor, activation};
+
+pub use adam::Adam;
+pub use bound::{Bound, Terms};
+pub use file::Stored;
+pub use fit::{Fit, FitOptions};
+pub use weight::log_weights;
+
+use crate::chain::{Reverse, reverse};
+use crate::measurement::Measurement;
+use crate::operator::Shape3;
+use crate::prior::{Guidance, Prior};
+use crate::{Error, Level, Noise, Result};
+
+/// What is asked: a prior, a measurement, a condition.
+#[derive(Clone)]
+pub struct Problem {
+    /// The diffusion prior.
+    pub prior: Prior,
+    /// `y` and how it was measured.
+    pub measurement: Measurement,
+    /// The condition and its strength while sampling.
+    pub guidance: Guidance,
+}
+
+impl Problem {
+    /// Puts the three together.
+    ///
+    /// # Errors
+    /// When the operator's input is not the prior's picture.
+    pub fn new(prior: Prior, measurement: Measurement, guidance: Guidance) -> Result<Self> {
+        let image = prior.autoencoder.image_shape(prior.shape());
+        let input = measurement.operator.input_shape();
+        if image != input {
+            return Err(Error::Shape { what: "operator input", expected: image.to_vec(), got: input.to_vec() });
+        }
+        Ok(Self { prior, measurement, guidance })
+    }
+
+    /// The device of the measurement, without gradients.
+    pub fn device(&self) -> Device {
+        self.measurement.y.device().without_autodiff()
+    }
+}
+
+/// `lambda` at one keypoint; each tensor is `[1, channels, height, width]`.
+#[derive(Debug, Clone)]
+pub struct Keypoint {
+    /// Where in the schedule.
+    pub level: Level,
+    /// `mu`, in units of `z_0`.
+    pub mu: Tensor<4>,
+    /// `log tau`.
+    pub log_tau: Tensor<4>,
+    /// `gamma = sigmoid(gamma_logit)`; the top keypoint has none.
+    pub gamma_logit: Option<Tensor<4>>,
+}
+
+/// The variational posterior.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// Keypoints `t_K > ... > t_1`, the noisiest first.
+    pub keypoints: Vec<Keypoint>,
+    /// Scale of the prior's reverse standard deviation between keypoints, see [`reverse`].
+    pub eta: f64,
+}
+
+/// A hop to the next keypoint: `q` says `N(mean, tau^2)` where the prior says `N(prior_mean, prior_std^2)`.
+#[derive(Debug, Clone)]
+pub struct Hop {
+    /// Mean under `q`, `[batch, c, h, w]`.
+    pub mean: Tensor<4>,
+    /// Mean under the prior, `m_theta`.
+    pub prior_mean: Tensor<4>,
+    /// Standard deviation under the prior.
+    pub prior_std: f64,
+}
+
+impl Posterior {
+    /// The parameters before a fit, from a rough picture `z0` `[1, c, h, w]`: `mu = z0 + init_noise * noise`,
+    /// `tau_K = sigma_{t_K}`, lower `tau` the prior's own standard deviation times `init_tau`, `gamma` as given.
+    ///
+    /// # Errors
+    /// When `times` is empty or not strictly decreasing in noise.
+    pub fn initial(z0: &Tensor<4>, levels: &[Level], eta: f64, init: &Init, seed: u64) -> Result<Self> {
+        if levels.is_empty() || levels.windows(2).any(|w| w[0].ratio() <= w[1].ratio()) {
+            return Err(Error::option("keypoints", "give at least one time, noisiest first, each one once"));
+        }
+        let [_, c, h, w] = z0.dims();
+        let mut keypoints = Vec::with_capacity(levels.len());
+        for (k, level) in levels.iter().enumerate() {
+            let noise = Noise::new(seed, PURPOSE_INIT, [k]).normal([c, h, w], &z0.device());
+            let (tau, gamma_logit) = match k.checked_sub(1) {
+                None => (level.sigma, None),
+                Some(above) => {
+                    let std = reverse(levels[above], *level, eta).std;
+                    (std * init.tau, Some(z0.full_like(init.gamma_logit)))
+                }
+            };
+            if tau <= 0.0 {
+                return Err(Error::option("keypoints", format!("no noise is left at time {}", level.t)));
+            }
+            keypoints.push(Keypoint {
+                level: *level,
+                mu: z0.clone() + noise * init.noise,
+                log_tau: z0.full_like(tau.ln()),
+                gamma_logit,
+            });
+        }
+        Ok(Self { keypoints, eta })
+    }
+
+    /// Shape of `z`.
+    pub fn shape(&self) -> Shape3 {
+        let [_, c, h, w] = self.top().mu.dims();
+        [c, h, w]
+    }
+
+    /// The noisiest keypoint, `t_K`.
+    pub fn top(&self) -> &Keypoint {
+        &self.keypoints[0]
+    }
+
+    /// The cleanest keypoint, `t_1`.
+    pub fn bottom(&self) -> &Keypoint {
+        &self.keypoints[self.keypoints.len() - 1]
+    }
+
+    /// `z_{t_K} ~ N(alpha_{t_K} mu_K, tau_K^2)`, one for each stream of `noise`.
+    pub fn draw_top(&self, noise: &mut Noise) -> Tensor<4> {
+        let top = self.top();
+        let eps = noise.normal(self.shape(), &top.mu.device().without_autodiff());
+        top.mu.clone() * top.level.alpha + top.log_tau.clone().exp() * eps
+    }
+
+    /// The hop to keypoint `k` (an index into [`Self::keypoints`], not the top) from the sample `z` at the keypoint above
+    /// and `x0_hat` there.
+    pub fn hop(&self, k: usize, z: Tensor<4>, x0_hat: Tensor<4>) -> Hop {
+        let (above, here) = (&self.keypoints[k - 1], &self.keypoints[k]);
+        let Reverse { z: on_z, x0: on_x0, std } = reverse(above.level, here.level, self.eta);
+        let prior_mean = z * on_z + x0_hat * on_x0;
+        let own = here.mu.clone() * here.level.alpha;
+        let mean = match &here.gamma_logit {
+            Some(logit) => own.clone() + activation::sigmoid(logit.clone()) * (prior_mean.clone() - own),
+            None => own,
+        };
+        Hop { mean, prior_mean, prior_std: std }
+    }
+
+    /// A sample at keypoint `k` from the hop's mean under `q`.
+    pub fn land(&self, k: usize, mean: Tensor<4>, noise: &mut Noise) -> Tensor<4> {
+        let eps = noise.normal(self.shape(), &mean.device().without_autodiff());
+        mean + self.keypoints[k].log_tau.clone().exp() * eps
+    }
+
+    /// Draws `z` at `t_1` by walking down the keypoints, with the path's samples, noisiest first.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn draw(&self, prior: &Prior, guidance: &Guidance, noise: &mut Noise) -> Result<Vec<Tensor<4>>> {
+        let mut path = vec![self.draw_top(noise)];
+        for k in 1..self.keypoints.len() {
+            let z = path[k - 1].clone();
+            let x0_hat = prior.x0_hat_at(z.clone(), self.keypoints[k - 1].level, guidance)?;
+            let hop = self.hop(k, z, x0_hat);
+            path.push(self.land(k, hop.mean, noise));
+        }
+        Ok(path)
+    }
+}
+
+/// Start values of a fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Init {
+    /// Standard deviation of the noise added to `mu`.
+    pub noise: f64,
+    /// Lower keypoints' `tau` over the prior's reverse standard deviation.
+    pub tau: f64,
+    /// `gamma` before the sigmoid.
+    pub gamma_logit: f64,
+}
+
+/// Random streams: what a seed is used for, see [`Noise::new`].
+pub(crate) const PURPOSE_INIT: u64 = 1;
+pub(crate) const PURPOSE_SAMPLE: u64 = 2;
+pub(crate) const PURPOSE_WEIGHT: u64 = 3;
+/// Fit iteration `i` uses `PURPOSE_FIT + i`.
+pub(crate) const PURPOSE_FIT: u64 = 1 << 32;

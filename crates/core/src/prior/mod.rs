@@ -1,0 +1,143 @@
+//! Diffusion priors: what a denoiser is, and what else a prior needs to be used.
+
+pub mod analytic;
+mod autoencoder;
+mod condition;
+mod head;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use burn::tensor::{Tensor, TensorData};
+
+pub use autoencoder::{Autoencoder, Identity};
+pub use condition::{Condition, Guidance};
+pub use head::Head;
+
+use crate::{Level, Result, Schedule};
+
+/// `x0_hat = D(z_t, t, c) = E[z_0 | z_t, c]`, whatever a network predicts inside.
+pub trait Denoiser: Send + Sync {
+    /// Shape `[channels, height, width]` of `z`.
+    fn shape(&self) -> [usize; 3];
+
+    /// The posterior mean of `z_0`, unclipped, differentiable in `z`.
+    ///
+    /// `z` is `[batch, channels, height, width]` in the schedule's scaling (`alpha_t z_0 + sigma_t eps`), `levels` has
+    /// one level for each sample of the batch. The result for a sample must not depend on the others.
+    ///
+    /// # Errors
+    /// When the network cannot be evaluated ([`crate::Error::Denoiser`]).
+    fn x0_hat(&self, z: Tensor<4>, levels: &[Level], condition: &Condition) -> Result<Tensor<4>>;
+}
+
+/// How often the network was evaluated, in samples (a batch of 8 counts 8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Calls {
+    /// Forward evaluations.
+    pub denoiser: u64,
+    /// Those of them whose vector-Jacobian product was taken too.
+    pub vjp: u64,
+}
+
+impl Calls {
+    /// Cost in forward calls: a vector-Jacobian product counts as two more.
+    pub fn cost(&self) -> u64 {
+        self.denoiser + 2 * self.vjp
+    }
+}
+
+impl std::ops::Sub for Calls {
+    type Output = Self;
+    fn sub(self, earlier: Self) -> Self {
+        Self { denoiser: self.denoiser - earlier.denoiser, vjp: self.vjp - earlier.vjp }
+    }
+}
+
+/// A denoiser with its schedule and everything a sampler may ask about it.
+#[derive(Clone)]
+pub struct Prior {
+    /// Name or path, for messages and reports.
+    pub name: String,
+    /// Hash of the weights, to recognise the prior a posterior was fitted under.
+    pub hash: String,
+    /// The network, or an analytic denoiser.
+    pub denoiser: Arc<dyn Denoiser>,
+    /// Its noise schedule.
+    pub schedule: Schedule,
+    /// From the denoiser's space to pictures.
+    pub autoencoder: Arc<dyn Autoencoder>,
+    /// Standard deviation of `z_0`, the `s_d` of the widened likelihood.
+    pub data_std: f64,
+    /// Class names, if the prior is class-conditional.
+    pub classes: Vec<String>,
+    /// The range of picture values, usually `(-1, 1)`.
+    pub value_range: (f64, f64),
+    denoiser_calls: Arc<AtomicU64>,
+    vjp_calls: Arc<AtomicU64>,
+}
+
+impl Prior {
+    /// A pixel-space prior without classes and with values in `[-1, 1]`; set the public fields to say otherwise.
+    pub fn new(name: impl Into<String>, denoiser: Arc<dyn Denoiser>, schedule: Schedule, data_std: f64) -> Self {
+        Self {
+            name: name.into(),
+            hash: String::new(),
+            denoiser,
+            schedule,
+            autoencoder: Arc::new(Identity),
+            data_std,
+            classes: Vec::new(),
+            value_range: (-1.0, 1.0),
+            denoiser_calls: Arc::default(),
+            vjp_calls: Arc::default(),
+        }
+    }
+
+    /// Shape `[channels, height, width]` of `z`.
+    pub fn shape(&self) -> [usize; 3] {
+        self.denoiser.shape()
+    }
+
+    /// Evaluations so far.
+    pub fn calls(&self) -> Calls {
+        Calls { denoiser: self.denoiser_calls.load(Ordering::Relaxed), vjp: self.vjp_calls.load(Ordering::Relaxed) }
+    }
+
+    /// Guided `x0_hat` (Ho and Salimans, 2022): `D(z, empty) + cfg_scale (D(z, c) - D(z, empty))`.
+    ///
+    /// One call for each sample at `cfg_scale` 1 or without a condition, else two. A call on a tracked tensor is
+    /// counted with one vector-Jacobian product, which every caller takes exactly once.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn x0_hat(&self, z: Tensor<4>, levels: &[Level], guidance: &Guidance) -> Result<Tensor<4>> {
+        let plain = guidance.cfg_scale == 1.0 || guidance.condition.is_empty();
+        let calls = (levels.len() * if plain { 1 } else { 2 }) as u64;
+        self.denoiser_calls.fetch_add(calls, Ordering::Relaxed);
+        if z.is_tracked() {
+            self.vjp_calls.fetch_add(calls, Ordering::Relaxed);
+        }
+        if plain {
+            return self.denoiser.x0_hat(z, levels, &guidance.condition);
+        }
+        let with = self.denoiser.x0_hat(z.clone(), levels, &guidance.condition)?;
+        let without = self.denoiser.x0_hat(z, levels, &Condition::default())?;
+        Ok(without.clone() + (with - without) * guidance.cfg_scale)
+    }
+
+    /// [`Self::x0_hat`] with all samples at one level.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn x0_hat_at(&self, z: Tensor<4>, level: Level, guidance: &Guidance) -> Result<Tensor<4>> {
+        let levels = vec![level; z.dims()[0]];
+        self.x0_hat(z, &levels, guidance)
+    }
+}
+
+/// `f` of every level, as a tensor that broadcasts over `z`. // [batch, 1, 1, 1]
+pub fn per_sample(levels: &[Level], like: &Tensor<4>, f: impl Fn(&Level) -> f64) -> Tensor<4> {
+    let values: Vec<f32> = levels.iter().map(|level| f(level) as f32).collect();
+    Tensor::from_data(TensorData::new(values, [levels.len(), 1, 1, 1]), &like.device())
+}

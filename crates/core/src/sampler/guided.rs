@@ -1,0 +1,111 @@
+//! Guided reverse diffusion: a reverse step with a correction by the data's gradient through the denoiser. VIPaint's
+//! refinement from `t_1` to 0, and DPS from T to 0, are this walk.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::chain::reverse;
+use crate::posterior::Problem;
+use crate::{Error, Level, Noise, Result};
+
+/// How the data's gradient enters a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Correction {
+    /// After the step, subtract `zeta grad ||y - A x0_hat||` (DPS, Chung et al., 2023, algorithm 1; VIPaint's latent
+    /// diffusion release).
+    After,
+    /// Before the step, subtract it from `z`, and denoise again at the corrected point (VIPaint's SD3 release).
+    Before,
+    /// In the step, replace `x0_hat` by `x0_hat - (sigma^2 / alpha) grad_z[-log p(y | z)]` with the likelihood widened by
+    /// what the denoiser does not know (as PiGDM, Song et al., 2023): Tweedie's formula for the posterior score, no scale to
+    /// tune.
+    Inside,
+}
+
+/// A walk down a grid of levels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Walk {
+    /// Levels where the network is called, noisiest first.
+    pub grid: Vec<Level>,
+    /// The correction's form.
+    pub correction: Correction,
+    /// Scale of the correction's gradient (forms [`Correction::After`] and [`Correction::Before`]).
+    pub zeta: f64,
+    /// Scale of the noise added in each step, see [`reverse`].
+    pub eta: f64,
+}
+
+impl Walk {
+    /// From `z` `[batch, c, h, w]` at the first level to `x0_hat` at the last. `tick` is called after every step.
+    ///
+    /// # Errors
+    /// Those of the denoiser, and [`Error::Interrupted`] when `tick` breaks.
+    pub fn run(
+        &self,
+        problem: &Problem,
+        mut z: Tensor<4>,
+        noise: &mut Noise,
+        tick: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Tensor<4>> {
+        let shape = problem.prior.shape();
+        let last = self.grid.len() - 1;
+        for (i, level) in self.grid.iter().enumerate() {
+            let (x0_hat, after) = self.correct(problem, &mut z, *level)?;
+            let next = self.grid.get(i + 1);
+            z = match next {
+                None => x0_hat,
+                Some(next) => {
+                    let step = reverse(*level, *next, self.eta);
+                    let eps = noise.normal(shape, &z.device());
+                    z * step.z + x0_hat * step.x0 + eps * step.std
+                }
+            };
+            if let Some(after) = after {
+                z = z - after;
+            }
+            if tick() == ControlFlow::Break(()) && i < last {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(z)
+    }
+
+    /// The corrected `x0_hat` at `z`, and what is still to be subtracted after the step. Moves `z` if the form says so.
+    ///
+    /// Without signal (`alpha = 0`, where flow matching starts) data say nothing about `z`, and nothing is corrected.
+    fn correct(&self, problem: &Problem, z: &mut Tensor<4>, level: Level) -> Result<(Tensor<4>, Option<Tensor<4>>)> {
+        let prior = &problem.prior;
+        if level.alpha == 0.0 {
+            return Ok((prior.x0_hat_at(z.clone(), level, &problem.guidance)?, None));
+        }
+        let leaf = z.clone().autodiff().require_grad();
+        let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
+        let x0_hat = tracked.clone().inner();
+        let grad = self.gradient(problem, leaf, tracked, level);
+        Ok(match self.correction {
+            Correction::Inside => (x0_hat - grad * (level.sigma.powi(2) / level.alpha), None),
+            Correction::Before => {
+                *z = z.clone() - grad * self.zeta;
+                (prior.x0_hat_at(z.clone(), level, &problem.guidance)?, None)
+            }
+            Correction::After => (x0_hat, Some(grad * self.zeta)),
+        })
+    }
+
+    /// The data term's gradient with respect to `z`, `[batch, c, h, w]`.
+    fn gradient(&self, problem: &Problem, leaf: Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Tensor<4> {
+        let batch = leaf.dims()[0];
+        let x_hat = problem.prior.autoencoder.decode(x0_hat);
+        let loss = match self.correction {
+            Correction::Inside => {
+                problem.measurement.nll(x_hat, &vec![level.posterior_std(problem.prior.data_std); batch])
+            }
+            Correction::After | Correction::Before => problem.measurement.residual_norm(x_hat),
+        };
+        let mut grads = loss.sum().backward();
+        leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.inner().zeros_like())
+    }
+}

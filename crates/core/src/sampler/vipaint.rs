@@ -1,0 +1,133 @@
+//! VIPaint (Agarwal et al., 2026, algorithm 1): fit the posterior once, draw at `t_1`, refine to 0.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Correction, Draw, Method, Sampler, Samples, Walk, from_map, in_batches, to_map};
+use crate::event::Observer;
+use crate::posterior::{Fit, FitOptions, Problem, log_weights};
+use crate::{Error, Result};
+
+/// How samples at `t_1` become pictures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RefineOptions {
+    /// Network calls for each sample from `t_1` to 0.
+    pub refine_steps: usize,
+    /// How the data's gradient enters them.
+    pub correction: Correction,
+    /// Scale of that gradient (corrections `after` and `before`).
+    pub zeta: f64,
+    /// Scale of the noise added in each step: 1 is ancestral sampling.
+    pub refine_eta: f64,
+    /// Whether the paths' importance log-weights are computed (one call for each step of the fine grid and sample).
+    pub weights: bool,
+}
+
+impl Default for RefineOptions {
+    fn default() -> Self {
+        Self { refine_steps: 25, correction: Correction::Inside, zeta: 1.0, refine_eta: 1.0, weights: true }
+    }
+}
+
+impl RefineOptions {
+    fn validate(&self) -> Result<()> {
+        super::at_least_one("refine_steps", self.refine_steps)?;
+        super::in_unit("refine_eta", self.refine_eta)?;
+        if !(self.zeta >= 0.0 && self.zeta.is_finite()) {
+            return Err(Error::option("zeta", format!("must be at least 0 and finite, got {}", self.zeta)));
+        }
+        Ok(())
+    }
+}
+
+/// VIPaint.
+pub struct Vipaint {
+    fit: FitOptions,
+    refine: RefineOptions,
+}
+
+impl Vipaint {
+    /// With these options.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn new(fit: FitOptions, refine: RefineOptions) -> Result<Self> {
+        fit.validate()?;
+        refine.validate()?;
+        Ok(Self { fit, refine })
+    }
+
+    /// From a map that holds the options of both.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn from_options(mut map: Map<String, Value>) -> Result<Self> {
+        let mut refine = to_map(&RefineOptions::default());
+        for (key, value) in &mut refine {
+            if let Some(given) = map.remove(key) {
+                *value = given;
+            }
+        }
+        Self::new(from_map(map)?, from_map(refine)?)
+    }
+
+    /// The options of both, with their default values.
+    pub fn default_options() -> Map<String, Value> {
+        let mut map = to_map(&FitOptions::default());
+        map.extend(to_map(&RefineOptions::default()));
+        map
+    }
+
+    /// The options of the fit.
+    pub fn fit_options(&self) -> &FitOptions {
+        &self.fit
+    }
+
+    /// Draws from a fit that exists.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn sample_fit(&self, fit: &Fit, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
+        let (prior, q) = (&problem.prior, &fit.posterior);
+        let (from, to) = (q.bottom().level, prior.schedule.bottom());
+        let grid = match self.refine.refine_steps {
+            1 => vec![from],
+            steps => prior.schedule.grid(from.t, to.t, steps - 1),
+        };
+        let walk =
+            Walk { grid, correction: self.refine.correction, zeta: self.refine.zeta, eta: self.refine.refine_eta };
+        let mut weights = Vec::new();
+        let mut samples = in_batches(problem, draw, self.refine.refine_steps, observer, |indices, noise, tick| {
+            let guidance = &problem.guidance;
+            let path = q.draw(prior, guidance, noise)?;
+            let z = walk.run(problem, path[path.len() - 1].clone(), noise, tick)?;
+            if self.refine.weights {
+                weights.extend(log_weights(fit, problem, &path, indices)?);
+            }
+            Ok(z)
+        })?;
+        samples.log_weights = (!weights.is_empty()).then_some(weights);
+        Ok(samples)
+    }
+}
+
+pub(super) const METHOD: Method = Method {
+    name: "vipaint",
+    about: "VIPaint (Agarwal et al., 2026): fits a hierarchical posterior once, then draws",
+    defaults: Vipaint::default_options,
+    build: |map| Ok(Box::new(Vipaint::from_options(map)?)),
+};
+
+impl Sampler for Vipaint {
+    fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
+        let mut fit = Fit::new(problem, &self.fit, draw.seed)?;
+        let interrupted = fit.run(problem, observer)?;
+        let mut samples = match interrupted {
+            true => Samples { interrupted, ..Samples::default() },
+            false => self.sample_fit(&fit, problem, draw, observer)?,
+        };
+        samples.fit = Some(fit);
+        Ok(samples)
+    }
+}
