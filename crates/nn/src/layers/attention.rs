@@ -1,0 +1,42 @@
+//! Self-attention over the positions of a picture.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{GroupNorm, Init, Linear};
+use crate::ops::{self, GroupNormTail};
+
+/// `x + W_o attention(W_q n, W_k n, W_v n)` with `n = group_norm(x)`; `W_o` starts at zero.
+#[derive(Module, Debug)]
+pub struct AttentionBlock {
+    norm: GroupNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl AttentionBlock {
+    /// `heads` and `groups` must divide `channels`.
+    pub fn new(channels: usize, heads: usize, groups: usize, init: &mut Init) -> Self {
+        Self {
+            norm: GroupNorm::new(channels, groups, init),
+            query: Linear::new(channels, channels, init),
+            key: Linear::new(channels, channels, init),
+            value: Linear::new(channels, channels, init),
+            out: Linear::zero(channels, channels, init),
+            heads,
+        }
+    }
+
+    /// Shape in and out: `[batch, height, width, channels]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [b, h, w, c] = x.dims();
+        let n = self.norm.forward(x.clone(), GroupNormTail::default()).reshape([b, h * w, c]);
+        let (q, k) = (self.query.forward_sequence(n.clone()), self.key.forward_sequence(n.clone()));
+        let v = self.value.forward_sequence(n);
+        x + self.out.forward_sequence(ops::attention(q, k, v, self.heads)).reshape([b, h, w, c])
+    }
+}

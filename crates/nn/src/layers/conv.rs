@@ -1,0 +1,38 @@
+//! Convolution.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::Init;
+use crate::ops;
+
+/// [`ops::conv2d`] with "same" padding for odd kernels.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[c_out, c_in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[c_out]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: usize,
+}
+
+impl Conv2d {
+    /// `c_in` to `c_out` channels with an odd `kernel`.
+    pub fn new(c_in: usize, c_out: usize, kernel: usize, stride: usize, init: &mut Init) -> Self {
+        let weight = init.uniform([c_out, c_in, kernel, kernel], c_in * kernel * kernel);
+        Self { weight, bias: init.constant([c_out], 0.0), stride }
+    }
+
+    /// As [`Self::new`], stride 1, with weights that start at zero.
+    pub fn zero(c_in: usize, c_out: usize, kernel: usize, init: &mut Init) -> Self {
+        let weight = init.constant([c_out, c_in, kernel, kernel], 0.0);
+        Self { weight, bias: init.constant([c_out], 0.0), stride: 1 }
+    }
+
+    /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let padding = self.weight.dims()[2] / 2;
+        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding)
+    }
+}

@@ -1,0 +1,47 @@
+//! Affine maps.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use super::Init;
+use crate::ops;
+
+/// `y = x W^T + b`, [`ops::linear`].
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[c_out, c_in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[c_out]`, if there is a bias.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// With a bias, which starts at zero.
+    pub fn new(c_in: usize, c_out: usize, init: &mut Init) -> Self {
+        let weight = init.uniform([c_out, c_in], c_in);
+        Self { weight, bias: Some(init.constant([c_out], 0.0)) }
+    }
+
+    /// A table of `rows` embeddings, applied to one-hot vectors; entries have unit variance.
+    pub fn table(rows: usize, c_out: usize, init: &mut Init) -> Self {
+        Self { weight: init.uniform([c_out, rows], 1), bias: None }
+    }
+
+    /// As [`Self::new`], with weights that start at zero.
+    pub fn zero(c_in: usize, c_out: usize, init: &mut Init) -> Self {
+        Self { weight: init.constant([c_out, c_in], 0.0), bias: Some(init.constant([c_out], 0.0)) }
+    }
+
+    /// `[rows, c_in]` to `[rows, c_out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// The same for every position of a sequence, `[batch, length, c_in]` to `[batch, length, c_out]`.
+    pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        let [b, l, c] = x.dims();
+        let y = self.forward(x.reshape([b * l, c]));
+        let c_out = y.dims()[1];
+        y.reshape([b, l, c_out])
+    }
+}

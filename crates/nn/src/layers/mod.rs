@@ -1,0 +1,20 @@
+//! Layers: Burn modules over [`crate::ops`], with weights laid out as PyTorch lays them out.
+
+mod attention;
+mod conv;
+mod embedding;
+mod init;
+mod linear;
+mod norm;
+mod patch;
+mod residual;
+pub mod weights;
+
+pub use attention::AttentionBlock;
+pub use conv::Conv2d;
+pub use embedding::sinusoids;
+pub use init::Init;
+pub use linear::Linear;
+pub use norm::GroupNorm;
+pub use patch::{from_patches, to_patches};
+pub use residual::ResidualBlock;

@@ -1,0 +1,49 @@
+//! The residual block of diffusion U-Nets.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{Conv2d, GroupNorm, Init, Linear};
+use crate::ops::GroupNormTail;
+
+/// Residual block with adaptive group normalisation (Dhariwal and Nichol, 2021):
+/// `h = conv(silu(gn(x)))`, `y = skip(x) + conv(silu(gn(h) (1 + scale) + shift))`, where `(scale, shift)` is affine in
+/// the embedding, the last convolution starts at zero, and `skip` is a 1x1 convolution where the widths differ.
+#[derive(Module, Debug)]
+pub struct ResidualBlock {
+    norm_in: GroupNorm,
+    conv_in: Conv2d,
+    modulation: Linear,
+    norm_out: GroupNorm,
+    conv_out: Conv2d,
+    skip: Option<Conv2d>,
+}
+
+impl ResidualBlock {
+    /// `c_in` to `c_out` channels, both multiples of `group_width`, the channels normalised together.
+    pub fn new(c_in: usize, c_out: usize, embedding: usize, group_width: usize, init: &mut Init) -> Self {
+        Self {
+            norm_in: GroupNorm::new(c_in, c_in / group_width, init),
+            conv_in: Conv2d::new(c_in, c_out, 3, 1, init),
+            modulation: Linear::new(embedding, 2 * c_out, init),
+            norm_out: GroupNorm::new(c_out, c_out / group_width, init),
+            conv_out: Conv2d::zero(c_out, c_out, 3, init),
+            skip: (c_in != c_out).then(|| Conv2d::new(c_in, c_out, 1, 1, init)),
+        }
+    }
+
+    /// `x` `[batch, height, width, c_in]` and `embedding` `[batch, embedding]` to `[batch, height, width, c_out]`.
+    pub fn forward(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
+        let h = self.norm_in.forward(x.clone(), GroupNormTail { modulation: None, silu: true });
+        let h = self.conv_in.forward(h);
+        let c = h.dims()[3];
+        let modulation = self.modulation.forward(embedding);
+        let (scale, shift) = (modulation.clone().narrow(1, 0, c), modulation.narrow(1, c, c));
+        let h = self.norm_out.forward(h, GroupNormTail { modulation: Some((scale, shift)), silu: true });
+        let h = self.conv_out.forward(h);
+        match &self.skip {
+            Some(skip) => skip.forward(x) + h,
+            None => x + h,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Pieces of work, each on its own thread with its own (single-threaded) kernel pool.
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+/// Threads for a fixed number of pieces.
+pub(crate) struct Pieces(Vec<ThreadPool>);
+
+impl Pieces {
+    pub(crate) fn new(count: usize) -> Self {
+        // Building a pool of one thread fails only where threads cannot be made at all.
+        let pool = || ThreadPoolBuilder::new().num_threads(1).build().expect("the system refuses a thread");
+        Self((0..count).map(|_| pool()).collect())
+    }
+
+    /// The results of `f(0), f(1), ...` in order, whatever the timing.
+    pub(crate) fn run<T: Send>(&self, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        std::thread::scope(|scope| {
+            let f = &f;
+            let threads: Vec<_> =
+                self.0.iter().enumerate().map(|(i, pool)| scope.spawn(move || pool.install(|| f(i)))).collect();
+            threads
+                .into_iter()
+                .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// `f` of every item, items dealt to the threads in turn, results in the order of the items.
+    pub(crate) fn map<I: Sync, T: Send>(&self, items: &[I], f: impl Fn(&I) -> T + Sync) -> Vec<T> {
+        let threads = self.0.len();
+        let dealt = self.run(|piece| items.iter().skip(piece).step_by(threads).map(&f).collect::<Vec<T>>());
+        let mut dealt: Vec<_> = dealt.into_iter().map(Vec::into_iter).collect();
+        (0..items.len()).filter_map(|i| dealt[i % threads].next()).collect()
+    }
+}

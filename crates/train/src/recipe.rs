@@ -1,0 +1,149 @@
+//! A training run, written down.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vipaint_zoo::unet;
+
+use crate::data::Source;
+use crate::{Error, Objective, Result};
+
+/// A recipe. `deny_unknown_fields` everywhere: a misspelt key is an error, not a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the prior.
+    pub name: String,
+    /// Seed of weights, data order, noise and class dropout.
+    pub seed: u64,
+    /// How many training pictures are shown in all.
+    pub images: u64,
+    /// Data.
+    pub data: Source,
+    /// Network.
+    pub network: unet::Config,
+    /// Loss.
+    pub objective: Objective,
+    /// Optimiser.
+    pub optimizer: Optimizer,
+    /// What is written on the way.
+    pub output: Output,
+}
+
+/// Adam (Kingma and Ba, 2015) with decoupled weight decay, clipping, warm-up and final decay, and the averaged weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    /// Pictures a step.
+    pub batch: usize,
+    /// How many equal pieces of a batch are computed at once, each on its own thread; their gradients are added in order.
+    pub pieces: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Adam's decay rates.
+    pub betas: [f64; 2],
+    /// Adam's epsilon.
+    pub eps: f64,
+    /// Decoupled weight decay a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; longer ones are shortened to it.
+    pub clip: f64,
+    /// Pictures over which the learning rate rises linearly from 0.
+    pub warmup: u64,
+    /// Fraction of all pictures, at the end, over which the learning rate falls linearly to 0.
+    pub decay: f64,
+    /// Half-life of the averaged weights, in pictures.
+    pub ema_half_life: f64,
+    /// The half-life is at most this fraction of the pictures seen so far (Karras et al., 2022: 0.05).
+    pub ema_ramp: f64,
+    /// Probability that a picture's class is hidden, for classifier-free guidance.
+    pub class_dropout: f64,
+}
+
+/// What is written on the way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// Minutes between checkpoints.
+    pub checkpoint_minutes: f64,
+    /// Minutes between sample grids and held-out errors.
+    pub sample_minutes: f64,
+    /// Samples of each class on the grid.
+    pub samples_per_class: usize,
+    /// Held-out pictures for the error by noise level.
+    pub held_out: usize,
+}
+
+impl Recipe {
+    /// Reads a recipe file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Toml`], or as [`Self::validate`].
+    pub fn load(path: &Path) -> Result<Self> {
+        Self::parse(&std::fs::read_to_string(path).map_err(Error::io(path))?)
+    }
+
+    /// Parses and validates a recipe.
+    ///
+    /// # Errors
+    /// [`Error::Toml`], or as [`Self::validate`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let recipe: Self = toml::from_str(text)?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Shape `[channels, height, width]` of the pictures.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.network.channels, self.network.size, self.network.size]
+    }
+
+    /// Steps of the whole run.
+    pub fn steps(&self) -> u64 {
+        self.images.div_ceil(self.optimizer.batch as u64)
+    }
+
+    /// Checks every value that can be checked without reading the data.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] or [`Error::Zoo`] names the key.
+    pub fn validate(&self) -> Result<()> {
+        let check = |ok: bool, key, problem: &str| if ok { Ok(()) } else { Err(Error::recipe(key, problem)) };
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        let o = &self.optimizer;
+        self.network.validate()?;
+        self.data.validate()?;
+        self.objective.validate()?;
+        check(!self.name.trim().is_empty(), "name", "must not be empty")?;
+        check(self.images > 0, "images", "must be at least 1")?;
+        check((1..=65536).contains(&o.batch), "optimizer.batch", "must be 1 to 65536")?;
+        check(
+            (1..=64).contains(&o.pieces) && o.batch.is_multiple_of(o.pieces),
+            "optimizer.pieces",
+            "must be 1 to 64 and divide optimizer.batch",
+        )?;
+        check(positive(o.lr), "optimizer.lr", "must be positive")?;
+        check(o.betas.into_iter().all(fraction), "optimizer.betas", "must be in [0, 1)")?;
+        check(positive(o.eps), "optimizer.eps", "must be positive")?;
+        check(o.weight_decay.is_finite() && o.weight_decay >= 0.0, "optimizer.weight_decay", "must not be negative")?;
+        check(positive(o.clip), "optimizer.clip", "must be positive")?;
+        check((0.0..=1.0).contains(&o.decay), "optimizer.decay", "must be in [0, 1]")?;
+        check(positive(o.ema_half_life), "optimizer.ema_half_life", "must be positive")?;
+        check(positive(o.ema_ramp), "optimizer.ema_ramp", "must be positive")?;
+        check(fraction(o.class_dropout), "optimizer.class_dropout", "must be in [0, 1)")?;
+        check(positive(self.output.checkpoint_minutes), "output.checkpoint_minutes", "must be positive")?;
+        check(positive(self.output.sample_minutes), "output.sample_minutes", "must be positive")?;
+        check((1..=100).contains(&self.output.samples_per_class), "output.samples_per_class", "must be 1 to 100")?;
+        check(self.output.held_out > 0, "output.held_out", "must be at least 1")
+    }
+
+    /// The learning rate for the step that starts after `images` pictures.
+    pub fn lr(&self, images: u64) -> f64 {
+        let o = &self.optimizer;
+        let rise = (images + o.batch as u64) as f64 / o.warmup.max(1) as f64;
+        let left = self.images.saturating_sub(images) as f64;
+        let fall = left / (o.decay * self.images as f64).max(1.0);
+        o.lr * rise.min(1.0) * fall.min(1.0)
+    }
+}

@@ -1,0 +1,14 @@
+//! Network families, their wrappers into [`vipaint_core::prior::Denoiser`], and prior files.
+
+mod error;
+mod file;
+mod header;
+mod network;
+mod precondition;
+pub mod unet;
+
+pub use error::{Error, Result};
+pub use file::{MAGIC_KEY, decode, encode, load_bytes, load_file, prior};
+pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
+pub use network::{Family, Network};
+pub use precondition::{Edm, EdmScales, Headed};
