@@ -1,0 +1,199 @@
+//! Multi-head attention without the matrix of scores: a block of queries at a time.
+
+mod product;
+
+use crate::elementwise::exp;
+use crate::parallel::Shared;
+use crate::simd::{LANES, Simd, multiversion};
+use product::{Rows, RowsMut, columns, product, transposed};
+use rayon::prelude::*;
+
+/// Queries of a block: their scores stay in cache for a few hundred keys.
+const BLOCK: usize = 60;
+
+/// `softmax(q k^T / sqrt(d)) v` for each head, `d = channels / heads`, heads in consecutive channels; without the batch.
+///
+/// `q` is `[batch, queries, channels]`, `k` and `v` are `[batch, keys, channels]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// Rows of `q`.
+    pub queries: usize,
+    /// Rows of `k` and `v`.
+    pub keys: usize,
+    /// Channels of all heads.
+    pub channels: usize,
+    /// Heads; they divide the channels.
+    pub heads: usize,
+}
+
+impl Attention {
+    fn dim(&self) -> usize {
+        self.channels / self.heads
+    }
+
+    fn scale(&self) -> f32 {
+        (1.0 / (self.dim() as f64).sqrt()) as f32
+    }
+
+    /// The batch, after checking the lengths.
+    fn batch(&self, q: &[f32], k: &[f32], v: &[f32]) -> usize {
+        assert!(self.heads > 0 && self.channels.is_multiple_of(self.heads), "heads divide channels: {self:?}");
+        let (q_len, k_len) = (self.queries * self.channels, self.keys * self.channels);
+        assert!(q_len > 0 && k_len > 0 && q.len().is_multiple_of(q_len), "queries of {self:?}");
+        let batch = q.len() / q_len;
+        assert!(k.len() == batch * k_len && v.len() == batch * k_len, "keys and values of {self:?}");
+        batch
+    }
+
+    /// The rows of a head of a sample, in a tensor of `len` rows a sample.
+    fn head<'a>(&self, x: &'a [f32], len: usize, sample: usize, head: usize) -> Rows<'a> {
+        let start = sample * len * self.channels + head * self.dim();
+        Rows::new(&x[start..], len, self.dim(), self.channels)
+    }
+
+    fn head_mut<'a>(&self, x: &Shared<'a>, len: usize, sample: usize, head: usize) -> RowsMut<'a> {
+        let start = sample * len * self.channels + head * self.dim();
+        RowsMut::new(*x, start, len, self.dim(), self.channels)
+    }
+
+    /// Softmax of the scores of queries, into `p` `[queries, keys]`.
+    fn probabilities(&self, q: Rows, k_columns: &[f32], p: &mut [f32]) {
+        product(q, k_columns, false, RowsMut::whole(p, self.keys));
+        p.chunks_exact_mut(self.keys).for_each(|row| softmax(row, self.scale()));
+    }
+}
+
+/// The blocks of queries.
+fn blocks(queries: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..queries).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(queries))
+}
+
+/// Writes the result, shaped as `q`, to `y`.
+pub fn attention(shape: &Attention, q: &[f32], k: &[f32], v: &[f32], y: &mut [f32]) {
+    let batch = shape.batch(q, k, v);
+    assert_eq!(q.len(), y.len());
+    let y = Shared::new(y);
+    (0..batch * shape.heads).into_par_iter().for_each(|task| {
+        let (sample, head) = (task / shape.heads, task % shape.heads);
+        let q = shape.head(q, shape.queries, sample, head);
+        let y = shape.head_mut(&y, shape.queries, sample, head);
+        let k_columns = transposed(shape.head(k, shape.keys, sample, head));
+        let v_columns = columns(shape.head(v, shape.keys, sample, head));
+        blocks(shape.queries).collect::<Vec<_>>().into_par_iter().for_each(|block| {
+            let mut p = vec![0.0; block.len() * shape.keys];
+            shape.probabilities(q.part(block.clone()), &k_columns, &mut p);
+            product(Rows::whole(&p, shape.keys), &v_columns, false, y.part(block));
+        });
+    });
+}
+
+/// The vector-Jacobian product of [`attention`] with `g`, into those of `dq`, `dk` and `dv` that are asked for.
+///
+/// With the probabilities `p` (computed again) and `dp = g v^T`: `dv = p^T g`, `ds = p (dp - sum_keys p dp)`,
+/// `dq = ds k / sqrt(d)`, `dk = ds^T q / sqrt(d)`. Queries are added to `dk` and `dv` in order.
+#[allow(clippy::too_many_arguments)] // three inputs, a vector and three outputs
+pub fn attention_vjp(
+    shape: &Attention,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    g: &[f32],
+    dq: Option<&mut [f32]>,
+    dk: Option<&mut [f32]>,
+    dv: Option<&mut [f32]>,
+) {
+    let batch = shape.batch(q, k, v);
+    assert!(g.len() == q.len() && dq.as_ref().is_none_or(|d| d.len() == q.len()));
+    assert!([&dk, &dv].iter().all(|d| d.as_ref().is_none_or(|d| d.len() == k.len())));
+    let [dq, dk, dv] = [dq, dk, dv].map(|d| d.map(Shared::new));
+    (0..batch * shape.heads).into_par_iter().for_each(|task| {
+        let (sample, head) = (task / shape.heads, task % shape.heads);
+        let (q, g) = (shape.head(q, shape.queries, sample, head), shape.head(g, shape.queries, sample, head));
+        let (k, v) = (shape.head(k, shape.keys, sample, head), shape.head(v, shape.keys, sample, head));
+        let [dk, dv] = [dk, dv].map(|d| d.map(|d| shape.head_mut(&d, shape.keys, sample, head)));
+        let dq = dq.map(|d| shape.head_mut(&d, shape.queries, sample, head));
+        let (k_transposed, v_transposed, k_columns) = (transposed(k), transposed(v), columns(k));
+        for block in blocks(shape.queries) {
+            let more = block.start > 0;
+            let (q, g) = (q.part(block.clone()), g.part(block.clone()));
+            let mut p = vec![0.0; block.len() * shape.keys];
+            shape.probabilities(q, &k_transposed, &mut p);
+            if let Some(dv) = dv {
+                let p = turned(&p, shape.keys);
+                product(Rows::whole(&p, block.len()), &columns(g), more, dv);
+            }
+            if dq.is_none() && dk.is_none() {
+                continue;
+            }
+            let mut ds = vec![0.0; p.len()];
+            product(g, &v_transposed, false, RowsMut::whole(&mut ds, shape.keys));
+            for (ds, p) in ds.chunks_exact_mut(shape.keys).zip(p.chunks_exact(shape.keys)) {
+                softmax_vjp(p, ds, shape.scale());
+            }
+            if let Some(dq) = dq {
+                product(Rows::whole(&ds, shape.keys), &k_columns, false, dq.part(block.clone()));
+            }
+            if let Some(dk) = dk {
+                let ds = turned(&ds, shape.keys);
+                product(Rows::whole(&ds, block.len()), &columns(q), more, dk);
+            }
+        }
+    });
+}
+
+/// The transpose of a matrix with rows of `width`.
+fn turned(x: &[f32], width: usize) -> Vec<f32> {
+    let height = x.len() / width;
+    let mut y = vec![0.0; x.len()];
+    for (i, row) in x.chunks_exact(width).enumerate() {
+        for (j, &value) in row.iter().enumerate() {
+            y[j * height + i] = value;
+        }
+    }
+    y
+}
+
+multiversion! {
+    /// Replaces scores by `softmax(scale scores)`.
+    fn softmax(row: &mut [f32], scale: f32) => softmax_body
+}
+
+#[inline(always)]
+fn softmax_body<S: Simd>(s: S, row: &mut [f32], scale: f32) {
+    let max = row.iter().fold(f32::NEG_INFINITY, |max, &x| max.max(x));
+    for x in row.iter_mut() {
+        *x = exp(s, (*x - max) * scale);
+    }
+    let sum = lane_sum(row.len(), |i| row[i]);
+    let inverse = 1.0 / sum;
+    row.iter_mut().for_each(|x| *x *= inverse);
+}
+
+multiversion! {
+    /// Replaces `ds`, the gradient of a row of probabilities `p`, by that of its scores before `scale`.
+    fn softmax_vjp(p: &[f32], ds: &mut [f32], scale: f32) => softmax_vjp_body
+}
+
+#[inline(always)]
+fn softmax_vjp_body<S: Simd>(_: S, p: &[f32], ds: &mut [f32], scale: f32) {
+    let mean = lane_sum(p.len(), |i| p[i] * ds[i]);
+    for (ds, &p) in ds.iter_mut().zip(p) {
+        *ds = p * (*ds - mean) * scale;
+    }
+}
+
+/// `sum_i term(i)`, in as many partial sums as there are lanes.
+#[inline(always)]
+fn lane_sum(len: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let whole = len / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(i + lane);
+        }
+    }
+    for i in whole..len {
+        lanes[i - whole] += term(i);
+    }
+    lanes.iter().sum()
+}

@@ -1,0 +1,112 @@
+//! Runs packed weights over a batch: indirect convolution (Dukhan, 2019, arXiv:1907.02129).
+//!
+//! The micro-kernel reads image rows through pointers, one per target pixel and tap; taps outside the image point to
+//! zeros. Neither the image nor its patches are copied.
+
+use super::pack::{Packed, PackedPass};
+use crate::parallel::{Shared, pieces};
+use crate::tile::{COLS, ROWS, Start, gather};
+use rayon::prelude::*;
+
+/// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
+const BLOCK_VALUES: usize = 24 * 1024;
+
+impl Packed {
+    /// Maps a batch of source images to target images, plus `bias` (`[target channels]`).
+    pub fn apply(&self, source: &[f32], bias: Option<&[f32]>, target: &mut [f32]) {
+        let batch = self.source.count(source);
+        assert_eq!(batch, self.target.count(target), "batch of source and target");
+        let channels = self.target.channels;
+        let bias = bias.map(|bias| {
+            assert_eq!(bias.len(), channels, "a bias for each target channel");
+            let mut padded = vec![0.0; channels.next_multiple_of(COLS)];
+            padded[..channels].copy_from_slice(bias);
+            padded
+        });
+        let zeros = vec![0.0; self.source.channels];
+        let target = Shared::new(target);
+        for packed in &self.passes {
+            let job = Job { map: self, packed, source, zeros: &zeros, bias: bias.as_deref(), target };
+            job.run(batch * packed.pass.size[0] * packed.pass.size[1]);
+        }
+    }
+}
+
+/// One pass over one batch.
+struct Job<'a> {
+    map: &'a Packed,
+    packed: &'a PackedPass,
+    source: &'a [f32],
+    zeros: &'a [f32],
+    bias: Option<&'a [f32]>,
+    target: Shared<'a>,
+}
+
+impl Job<'_> {
+    /// Blocks of pixels are shared between threads, and where those are few, so are their panels of target channels.
+    fn run(&self, rows: usize) {
+        let depth = self.map.source.channels;
+        let block = (BLOCK_VALUES / depth).clamp(8 * ROWS, 64 * ROWS) / ROWS * ROWS;
+        let blocks = rows.div_ceil(block);
+        let panels = self.map.target.channels.div_ceil(COLS);
+        let wanted = 4 * rayon::current_num_threads();
+        let group = if blocks >= wanted { panels } else { (panels * blocks).div_ceil(wanted).max(1) };
+        let groups = panels.div_ceil(group);
+        let (rows_of, panels_of) = (pieces(rows, block), pieces(panels, group));
+        (0..blocks * groups)
+            .into_par_iter()
+            .for_each(|task| self.block(rows_of(task / groups), panels_of(task % groups)));
+    }
+
+    /// Computes target pixels `rows` (counted over the batch) in the channels of `panels`.
+    fn block(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>) {
+        let (depth, channels) = (self.map.source.channels, self.map.target.channels);
+        let taps = self.packed.pass.taps.len();
+        let tiles = rows.len().div_ceil(ROWS);
+        let mut reads = vec![self.zeros.as_ptr(); tiles * taps * ROWS];
+        let mut places = vec![usize::MAX; tiles * ROWS];
+        for (i, row) in rows.enumerate() {
+            let first = i / ROWS * taps * ROWS + i % ROWS;
+            places[i] = self.row(row, reads.get_mut(first..).unwrap_or_default()); // a pass may have no taps
+        }
+        // Rows past the last pixel read zeros and write here.
+        let mut spare = [0.0; COLS];
+        let panel_len = taps * depth * COLS;
+        for panel in panels {
+            let first = panel * COLS;
+            let cols = COLS.min(channels - first);
+            let weight = &self.packed.weight[panel * panel_len..][..panel_len];
+            let start = self.bias.map_or(Start::Zero, |bias| Start::Bias(bias[first..][..COLS].as_ptr()));
+            for tile in 0..tiles {
+                let y: [*mut f32; ROWS] = std::array::from_fn(|i| match places[tile * ROWS + i] {
+                    usize::MAX => spare.as_mut_ptr(),
+                    place => self.target.at(place + first),
+                });
+                // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` is a
+                // whole panel; `y` are places of `cols` values, which this task alone computes, or `spare`.
+                unsafe {
+                    let a = reads.as_ptr().add(tile * taps * ROWS);
+                    gather(a, taps, depth, weight.as_ptr(), start, y.as_ptr(), cols);
+                }
+            }
+        }
+    }
+
+    /// Sets the pointers of a target pixel, every [`ROWS`]-th of `reads`, and returns where the pixel begins.
+    fn row(&self, row: usize, reads: &mut [*const f32]) -> usize {
+        let (source, target, pass) = (self.map.source, self.map.target, &self.packed.pass);
+        let [height, width] = pass.size;
+        let (image, i, j) = (row / (height * width), row / width % height, row % width);
+        let (y, x) = ((i * pass.stride) as isize, (j * pass.stride) as isize);
+        let pixels = &self.source[image * source.pixels() * source.channels..];
+        for (t, tap) in pass.taps.iter().enumerate() {
+            // A negative coordinate becomes a large one.
+            let (y, x) = ((y + tap.dy) as usize, (x + tap.dx) as usize);
+            if y < source.height && x < source.width {
+                reads[t * ROWS] = pixels[(y * source.width + x) * source.channels..].as_ptr();
+            }
+        }
+        let (y, x) = (pass.origin[0] + i * pass.step, pass.origin[1] + j * pass.step);
+        ((image * target.height + y) * target.width + x) * target.channels
+    }
+}

@@ -1,0 +1,78 @@
+//! Weights in the order in which the micro-kernel reads them.
+
+use super::pass::{self, Pass};
+use super::{Conv, Image};
+use crate::tile::COLS;
+use rayon::prelude::*;
+
+/// A convolution, or its adjoint, with its weights packed: a linear map of images.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    pub(super) source: Image,
+    pub(super) target: Image,
+    pub(super) passes: Vec<PackedPass>,
+}
+
+/// A pass and its weights, `[panel][tap][source channel][COLS]` with zeros past the last target channel.
+#[derive(Clone, Debug)]
+pub(super) struct PackedPass {
+    pub pass: Pass,
+    pub weight: Vec<f32>,
+}
+
+impl Packed {
+    /// The convolution with `weight` `[c_out, c_in, kernel, kernel]`.
+    pub fn forward(conv: &Conv, weight: &[f32]) -> Self {
+        let area = conv.kernel * conv.kernel;
+        let at = move |o: usize, c: usize, tap: usize| (o * conv.c_in + c) * area + tap;
+        Self::new(conv.source(), conv.target(), pass::forward(conv), weight, at)
+    }
+
+    /// Its adjoint, which maps gradients of the output to gradients of the input.
+    pub fn input_grad(conv: &Conv, weight: &[f32]) -> Self {
+        let area = conv.kernel * conv.kernel;
+        let at = move |c: usize, o: usize, tap: usize| (o * conv.c_in + c) * area + tap;
+        Self::new(conv.target(), conv.source(), pass::adjoint(conv), weight, at)
+    }
+
+    /// `at(target channel, source channel, tap)` is the index of a weight.
+    fn new(
+        source: Image,
+        target: Image,
+        passes: Vec<Pass>,
+        weight: &[f32],
+        at: impl Fn(usize, usize, usize) -> usize + Sync,
+    ) -> Self {
+        let pack = |pass: Pass| {
+            let panel_len = pass.taps.len() * source.channels * COLS;
+            let mut packed = vec![0.0; target.channels.div_ceil(COLS) * panel_len];
+            if panel_len > 0 {
+                packed.par_chunks_mut(panel_len).enumerate().for_each(|(panel, values)| {
+                    let first = panel * COLS;
+                    let cols = COLS.min(target.channels - first);
+                    let mut rows = values.chunks_exact_mut(COLS);
+                    for tap in &pass.taps {
+                        for c in 0..source.channels {
+                            let row = rows.next().expect("the panel holds every tap and channel");
+                            for (j, value) in row[..cols].iter_mut().enumerate() {
+                                *value = weight[at(first + j, c, tap.index)];
+                            }
+                        }
+                    }
+                });
+            }
+            PackedPass { pass, weight: packed }
+        };
+        Self { source, target, passes: passes.into_iter().map(pack).collect() }
+    }
+
+    /// Values of one source image.
+    pub fn source_len(&self) -> usize {
+        self.source.pixels() * self.source.channels
+    }
+
+    /// Values of one target image.
+    pub fn target_len(&self) -> usize {
+        self.target.pixels() * self.target.channels
+    }
+}

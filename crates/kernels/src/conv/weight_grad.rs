@@ -1,0 +1,69 @@
+//! Gradients of a convolution's weights and bias: sums over pixels and over the batch.
+//!
+//! Pixels are taken in blocks (a strip of an image, or several small images) small enough that the packed block stays in
+//! the nearest cache while every kernel position uses it. Consecutive blocks form a chunk, which sums into a buffer of its
+//! own; at the end the chunks are added in order. Blocks and chunks depend on the layer's shape and the batch size only.
+
+use super::Conv;
+use super::pixel_blocks::{BLOCK_PIXELS, Blocks, PackedBlock};
+use crate::parallel::pieces;
+use crate::tile::{COLS, ROWS};
+use rayon::prelude::*;
+
+/// Chunks at most: what can run at once.
+const CHUNKS: usize = 8;
+/// Values that the buffers of all chunks may hold, unless two chunks need more.
+const BUFFER_VALUES: usize = 1 << 25;
+
+/// `dw[o, c, k, l] = sum_{b, i, j} g[b, i, j, o] x[b, i s + k - p, j s + l - p, c]`, `dw` as the weights.
+pub fn weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
+    let batch = conv.source().count(x);
+    assert_eq!(batch, conv.target().count(g), "batch of input and gradient");
+    let area = conv.kernel * conv.kernel;
+    assert_eq!(dw.len(), conv.c_out * conv.c_in * area, "gradient of the weights");
+
+    let (x_panels, g_panels) = (conv.c_in.div_ceil(ROWS), conv.c_out.div_ceil(COLS));
+    let size = g_panels * x_panels * area * ROWS * COLS;
+    let blocks = Blocks::new(conv, batch);
+    let chunks = blocks.count().min(CHUNKS).min((BUFFER_VALUES / size).max(2)).max(1);
+    let per_chunk = blocks.count().div_ceil(chunks);
+    let chunks = blocks.count().div_ceil(per_chunk);
+    let blocks_of = pieces(blocks.count(), per_chunk);
+
+    let mut sums = vec![0.0; chunks * size]; // [chunk][panel of c_out][panel of c_in][tap][ROWS][COLS]
+    sums.par_chunks_mut(size).enumerate().for_each(|(chunk, sum)| {
+        let mut packed = PackedBlock::new(&blocks);
+        for block in blocks_of(chunk) {
+            packed.fill(&blocks, block, x, g);
+            packed.add_to(sum);
+        }
+    });
+
+    dw.par_chunks_mut(conv.c_in * area).enumerate().for_each(|(o, row)| {
+        for (i, value) in row.iter_mut().enumerate() {
+            let (c, tap) = (i / area, i % area);
+            let tile = ((o / COLS) * x_panels + c / ROWS) * area + tap;
+            let at = (tile * ROWS + c % ROWS) * COLS + o % COLS;
+            *value = (0..chunks).map(|chunk| sums[chunk * size + at]).fold(0.0, |sum, v| sum + v);
+        }
+    });
+}
+
+/// `db[o] = sum_r g[r, o]` over rows of `c_out` values.
+pub fn bias_grad(c_out: usize, g: &[f32], db: &mut [f32]) {
+    assert!(c_out == db.len() && g.len().is_multiple_of(c_out), "rows of {c_out} values");
+    let partial: Vec<Vec<f32>> = g
+        .par_chunks(c_out * BLOCK_PIXELS)
+        .map(|rows| {
+            let mut sum = vec![0.0; c_out];
+            for row in rows.chunks_exact(c_out) {
+                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+            }
+            sum
+        })
+        .collect();
+    for (o, db) in db.iter_mut().enumerate() {
+        // In double precision: there may be many blocks.
+        *db = partial.iter().map(|sum| f64::from(sum[o])).sum::<f64>() as f32;
+    }
+}

@@ -1,0 +1,25 @@
+//! CPU kernels of image networks: slices in, slices out.
+//!
+//! Images are NHWC, so channels fill the SIMD lanes. Every operation has a forward pass and vector-Jacobian products, an
+//! AVX2+FMA version and a portable one chosen at run time.
+//!
+//! # Summation order
+//!
+//! The order in which the terms of an output element are added depends on the layer's shape only (channels, kernel,
+//! image side), never on the batch, the number of threads or the place of the element in a block of work. A sample's
+//! result is therefore the same bits alone and in any batch. Gradients of parameters are sums over the batch: they are
+//! summed in chunks fixed by the layer's shape and the batch size, so they do not depend on the number of threads.
+//!
+//! Work is shared through rayon's current thread pool.
+
+mod attention;
+pub mod conv;
+mod elementwise;
+mod norm;
+mod parallel;
+mod simd;
+mod tile;
+
+pub use attention::{Attention, attention, attention_vjp};
+pub use elementwise::{silu, silu_vjp, upsample2, upsample2_vjp};
+pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};

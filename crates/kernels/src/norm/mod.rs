@@ -1,0 +1,232 @@
+//! Group normalisation with its affine map, modulation and SiLU in one step.
+
+mod block;
+
+use crate::parallel::Shared;
+use block::Sums;
+use rayon::prelude::*;
+
+/// Values of a block of pixels: a block is read several times while it is in cache.
+const BLOCK_VALUES: usize = 16 * 1024;
+
+/// Group normalisation (Wu and He, 2018) of NHWC images, without the batch: per sample and group of consecutive channels
+/// `xhat = (x - mean) / sqrt(var + eps)`, then `u = (xhat weight + bias) (1 + scale) + shift`, then `y = u` or
+/// `y = u sigmoid(u)`.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNorm {
+    /// Pixels of an image.
+    pub pixels: usize,
+    /// Channels.
+    pub channels: usize,
+    /// Groups; they divide the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Ends with `u sigmoid(u)`.
+    pub silu: bool,
+}
+
+/// The affine maps after the normalisation.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail<'a> {
+    /// `[channels]`.
+    pub weight: &'a [f32],
+    /// `[channels]`.
+    pub bias: &'a [f32],
+    /// `scale` and `shift`, each `[batch, channels]`.
+    pub modulation: Option<(&'a [f32], &'a [f32])>,
+}
+
+/// Mean and `1 / sqrt(var + eps)` of a sample and group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moments {
+    /// The mean.
+    pub mean: f32,
+    /// One over the standard deviation.
+    pub rstd: f32,
+}
+
+/// Gradients of [`group_norm`] besides that of `x`.
+#[derive(Clone, Debug)]
+pub struct GroupNormGrads {
+    /// `[channels]`.
+    pub weight: Vec<f32>,
+    /// `[channels]`.
+    pub bias: Vec<f32>,
+    /// `[batch, channels]`.
+    pub scale: Vec<f32>,
+    /// `[batch, channels]`.
+    pub shift: Vec<f32>,
+}
+
+/// What each channel of a sample needs: `u = (x - mean) gain + offset`, with `gain = rstd affine`.
+struct Channels {
+    mean: Vec<f32>,
+    rstd: Vec<f32>,
+    affine: Vec<f32>,
+    gain: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+/// Writes the result to `y` and returns the moments, `[batch, groups]`.
+///
+/// Each block of pixels gives each channel's mean and centred sum of squares; these are combined in double precision
+/// (Chan, Golub and LeVeque, 1983), so a large mean costs no accuracy.
+pub fn group_norm(norm: &GroupNorm, x: &[f32], tail: &Tail, y: &mut [f32]) -> Vec<Moments> {
+    norm.check(x, tail);
+    assert_eq!(x.len(), y.len());
+    let block = norm.block_len();
+    let moments: Vec<Vec<Moments>> = x
+        .par_chunks(norm.sample_len())
+        .zip(y.par_chunks_mut(norm.sample_len()))
+        .enumerate()
+        .map(|(sample, (x, y))| {
+            let parts: Vec<Sums> = x.par_chunks(block).map(|x| block::spread(norm.channels, x)).collect();
+            let moments = norm.combine(&parts);
+            let channels = norm.channels_of(sample, &moments, tail);
+            x.par_chunks(block)
+                .zip(y.par_chunks_mut(block))
+                .for_each(|(x, y)| block::apply(&channels, norm.silu, x, y));
+            moments
+        })
+        .collect();
+    moments.concat()
+}
+
+/// The vector-Jacobian product of [`group_norm`] with `g`, recomputing what lies between `x` and `y`.
+///
+/// With `du = g dy/du`, `s1 = sum du` and `s2 = sum du xhat` over the pixels of a channel, and `affine = weight (1 + scale)`:
+/// `dx = rstd (du affine - mean(affine s1) - xhat mean(affine s2))`, means over the elements of the group.
+pub fn group_norm_vjp(
+    norm: &GroupNorm,
+    x: &[f32],
+    moments: &[Moments],
+    tail: &Tail,
+    g: &[f32],
+    dx: Option<&mut [f32]>,
+) -> GroupNormGrads {
+    norm.check(x, tail);
+    assert!(x.len() == g.len() && dx.as_ref().is_none_or(|dx| dx.len() == x.len()));
+    let (len, block) = (norm.sample_len(), norm.block_len());
+    let dx = dx.map(Shared::new);
+    let totals: Vec<Sums> = x
+        .par_chunks(len)
+        .zip(g.par_chunks(len))
+        .enumerate()
+        .map(|(sample, (x, g))| {
+            let channels = norm.channels_of(sample, &moments[sample * norm.groups..][..norm.groups], tail);
+            // SAFETY: each sample is one task's, which borrows its part once here and, after that loop, once below.
+            let part =
+                |i: usize, len: usize| dx.map(|dx| unsafe { dx.slice(sample * norm.sample_len() + i * block, len) });
+            let parts: Vec<Sums> = x
+                .par_chunks(block)
+                .zip(g.par_chunks(block))
+                .enumerate()
+                .map(|(i, (x, g))| match part(i, x.len()) {
+                    Some(du) => block::slopes(&channels, norm.silu, x, g, du),
+                    None => block::slopes(&channels, norm.silu, x, g, &mut vec![0.0; x.len()]),
+                })
+                .collect();
+            let total = block::total(&parts);
+            if dx.is_some() {
+                let means = norm.group_means(&channels, &total);
+                x.par_chunks(block).enumerate().for_each(|(i, x)| {
+                    if let Some(dx) = part(i, x.len()) {
+                        block::finish(&channels, &means, x, dx);
+                    }
+                });
+            }
+            total
+        })
+        .collect();
+    norm.parameter_grads(&totals, tail)
+}
+
+impl GroupNorm {
+    fn sample_len(&self) -> usize {
+        self.pixels * self.channels
+    }
+
+    fn group_len(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    /// Values of a block of whole pixels.
+    fn block_len(&self) -> usize {
+        (BLOCK_VALUES / self.channels).max(1) * self.channels
+    }
+
+    fn check(&self, x: &[f32], tail: &Tail) {
+        assert!(self.groups > 0 && self.channels.is_multiple_of(self.groups), "groups divide channels: {self:?}");
+        assert!(self.sample_len() > 0 && x.len().is_multiple_of(self.sample_len()), "images of {self:?}");
+        assert!(tail.weight.len() == self.channels && tail.bias.len() == self.channels, "weight and bias");
+        if let Some((scale, shift)) = tail.modulation {
+            let len = x.len() / self.pixels;
+            assert!(scale.len() == len && shift.len() == len, "scale and shift for each sample and channel");
+        }
+    }
+
+    /// Moments of a sample's groups from the blocks' sums: `first` the means, `second` the centred squares.
+    fn combine(&self, parts: &[Sums]) -> Vec<Moments> {
+        let count = (self.pixels * self.group_len()) as f64;
+        let group = |i: usize| {
+            let channels = i * self.group_len()..(i + 1) * self.group_len();
+            let each =
+                || parts.iter().flat_map(|part| channels.clone().map(|c| (part.pixels, part.first[c], part.second[c])));
+            let mean = each().map(|(n, mean, _)| n * mean).sum::<f64>() / count;
+            let square = each().map(|(n, m, square)| square + n * (m - mean) * (m - mean)).sum::<f64>() / count;
+            Moments { mean: mean as f32, rstd: (1.0 / (square + self.eps).sqrt()) as f32 }
+        };
+        (0..self.groups).map(group).collect()
+    }
+
+    fn channels_of(&self, sample: usize, moments: &[Moments], tail: &Tail) -> Channels {
+        let channels = 0..self.channels;
+        let of = |c: usize| moments[c / self.group_len()];
+        let modulation = |c: usize| match tail.modulation {
+            Some((scale, shift)) => (1.0 + scale[sample * self.channels + c], shift[sample * self.channels + c]),
+            None => (1.0, 0.0),
+        };
+        let affine: Vec<f32> = channels.clone().map(|c| tail.weight[c] * modulation(c).0).collect();
+        Channels {
+            mean: channels.clone().map(|c| of(c).mean).collect(),
+            rstd: channels.clone().map(|c| of(c).rstd).collect(),
+            gain: channels.clone().map(|c| of(c).rstd * affine[c]).collect(),
+            offset: channels.map(|c| tail.bias[c] * modulation(c).0 + modulation(c).1).collect(),
+            affine,
+        }
+    }
+
+    /// The two means in the formula of `dx`, for each channel.
+    fn group_means(&self, channels: &Channels, total: &Sums) -> [Vec<f32>; 2] {
+        let count = (self.pixels * self.group_len()) as f64;
+        [&total.first, &total.second].map(|sums| {
+            let weighted: Vec<f64> = sums.iter().zip(&channels.affine).map(|(s, &a)| s * f64::from(a)).collect();
+            let means = weighted.chunks(self.group_len()).map(|group| group.iter().sum::<f64>() / count);
+            means.flat_map(|mean| std::iter::repeat_n(mean as f32, self.group_len())).collect()
+        })
+    }
+
+    /// Sums over the batch in order, from each sample's `s1` and `s2`.
+    fn parameter_grads(&self, totals: &[Sums], tail: &Tail) -> GroupNormGrads {
+        let c = self.channels;
+        let factor =
+            |sample: usize, i: usize| tail.modulation.map_or(1.0, |(scale, _)| 1.0 + f64::from(scale[sample * c + i]));
+        let over_batch = |sums: fn(&Sums) -> &[f64]| {
+            let channel =
+                |i: usize| totals.iter().enumerate().map(|(b, total)| factor(b, i) * sums(total)[i]).sum::<f64>();
+            (0..c).map(|i| channel(i) as f32).collect()
+        };
+        let scale = |total: &Sums| -> Vec<f32> {
+            let term =
+                |i: usize| f64::from(tail.weight[i]) * total.second[i] + f64::from(tail.bias[i]) * total.first[i];
+            (0..c).map(|i| term(i) as f32).collect()
+        };
+        GroupNormGrads {
+            weight: over_batch(|total| &total.second),
+            bias: over_batch(|total| &total.first),
+            scale: totals.iter().flat_map(scale).collect(),
+            shift: totals.iter().flat_map(|total| total.first.iter().map(|&s| s as f32)).collect(),
+        }
+    }
+}

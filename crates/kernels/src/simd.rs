@@ -1,0 +1,151 @@
+//! Eight lanes of `f32`: AVX2+FMA, or arrays that the compiler vectorises as it can.
+
+/// Lanes of a vector.
+pub(crate) const LANES: usize = 8;
+
+/// Arithmetic on vectors of [`LANES`] values. A value of an implementing type proves that the processor can run it.
+pub(crate) trait Simd: Copy {
+    /// A vector.
+    type V: Copy;
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads [`LANES`] values.
+    ///
+    /// # Safety
+    /// `p` is valid for reading [`LANES`] values; it may be unaligned.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// Writes [`LANES`] values.
+    ///
+    /// # Safety
+    /// `p` is valid for writing [`LANES`] values; it may be unaligned.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// `a b + c`, rounded once where the processor can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The scalar `a b + c`, rounded once where the processor can.
+    fn fma1(self, a: f32, b: f32, c: f32) -> f32;
+}
+
+/// The version for any processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; LANES];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; LANES]
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Self::V {
+        // SAFETY: the caller's contract is the same, and arrays read this way need no alignment.
+        unsafe { p.cast::<Self::V>().read_unaligned() }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Self::V) {
+        // SAFETY: as in `load`.
+        unsafe { p.cast::<Self::V>().write_unaligned(v) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn fma1(self, a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Simd;
+    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps};
+
+    /// Proof that the processor has AVX2 and FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(());
+
+    impl Avx2 {
+        /// The proof, if it holds. The standard library caches the answer.
+        #[inline]
+        pub(crate) fn detect() -> Option<Self> {
+            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        }
+    }
+
+    // SAFETY of every block: `self` proves that the instructions exist; pointers are under the trait's contract.
+    // The methods are inlined into functions that enable the features (see `multiversion`), or they would be slow calls.
+    impl Simd for Avx2 {
+        type V = __m256;
+
+        #[inline(always)]
+        fn splat(self, x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, p: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, p: *mut f32, v: __m256) {
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+
+        #[inline(always)]
+        fn fma1(self, a: f32, b: f32, c: f32) -> f32 {
+            a.mul_add(b, c)
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::Avx2;
+
+/// Defines a function that runs `body(simd, args..)`, an `#[inline(always)]` function generic in [`Simd`], compiled once
+/// for each version and chosen at run time. A function declared `unsafe` hands its contract to the body.
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? => $body:ident) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = $crate::simd::Avx2::detect() {
+                #[target_feature(enable = "avx2,fma")]
+                fn fast(simd: $crate::simd::Avx2, $($arg: $ty),*) $(-> $ret)? {
+                    $body(simd, $($arg),*)
+                }
+                // SAFETY: `simd` proves that the enabled features exist.
+                return unsafe { fast(simd, $($arg),*) };
+            }
+            $body($crate::simd::Portable, $($arg),*)
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? => $body:ident) => {
+        $(#[$meta])*
+        $vis unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(simd) = $crate::simd::Avx2::detect() {
+                #[target_feature(enable = "avx2,fma")]
+                unsafe fn fast(simd: $crate::simd::Avx2, $($arg: $ty),*) $(-> $ret)? {
+                    // SAFETY: the caller's contract is the body's.
+                    unsafe { $body(simd, $($arg),*) }
+                }
+                // SAFETY: `simd` proves that the enabled features exist; the caller's contract is the body's.
+                return unsafe { fast(simd, $($arg),*) };
+            }
+            // SAFETY: the caller's contract is the body's.
+            unsafe { $body($crate::simd::Portable, $($arg),*) }
+        }
+    };
+}
+pub(crate) use multiversion;

@@ -1,0 +1,40 @@
+//! Random data and the error bound of sums, for the tests of the kernels.
+#![allow(dead_code)] // each test uses some of it
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+/// Zero-mean values in `[-1, 1)`.
+pub fn noise(len: usize, seed: u64) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+/// A value in double precision beside the sum of its terms' magnitudes.
+#[derive(Clone, Copy, Default)]
+pub struct Exact {
+    pub value: f64,
+    pub magnitude: f64,
+    pub terms: usize,
+}
+
+impl Exact {
+    pub fn add(&mut self, term: f64) {
+        self.value += term;
+        self.magnitude += term.abs();
+        self.terms += 1;
+    }
+
+    /// A sum of `n` products in any order is within `gamma_n sum |a||b|` of the exact one, `gamma_n = n u / (1 - n u)`.
+    /// Two more roundings cover a bias and the reduction of partial sums.
+    pub fn check(&self, got: f32, what: &str) {
+        let n = (self.terms + 2) as f64 * f64::from(f32::EPSILON) / 2.0;
+        let bound = n / (1.0 - n) * self.magnitude;
+        let error = (f64::from(got) - self.value).abs();
+        assert!(error <= bound, "{what}: {got} instead of {}, error {error:.2e} > {bound:.2e}", self.value);
+    }
+}
+
+/// Runs `f` in a pool of `threads`.
+pub fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}

@@ -1,0 +1,153 @@
+//! Convolutions against sums in double precision.
+
+mod common;
+
+use common::{Exact, noise, with_threads};
+use vipaint_kernels::conv::{Conv, Packed, bias_grad, weight_grad};
+
+fn shapes() -> Vec<(usize, Conv)> {
+    let mut shapes = Vec::new();
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (3, 1, 0), (5, 2, 2)] {
+        for (batch, height, width, c_in, c_out) in [
+            (1, 1, 1, 1, 1),
+            (1, 5, 7, 3, 5),
+            (3, 4, 4, 16, 16),
+            (2, 9, 6, 17, 33),
+            (2, 16, 16, 8, 40),
+            (20, 3, 4, 6, 16),
+            (1, 40, 31, 5, 7),
+            (1, 7, 150, 2, 3),
+        ] {
+            if height + 2 * padding >= kernel && width + 2 * padding >= kernel {
+                shapes.push((batch, Conv { height, width, c_in, c_out, kernel, stride, padding }));
+            }
+        }
+    }
+    shapes.extend([1, 2, 7, 300].map(|rows| (rows, Conv::linear(37, 21))));
+    shapes
+}
+
+struct Case {
+    conv: Conv,
+    batch: usize,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    g: Vec<f32>,
+}
+
+impl Case {
+    fn new(batch: usize, conv: Conv) -> Self {
+        let Conv { height, width, c_in, c_out, kernel, .. } = conv;
+        Self {
+            conv,
+            batch,
+            x: noise(batch * height * width * c_in, 1),
+            w: noise(c_out * c_in * kernel * kernel, 2),
+            b: noise(c_out, 3),
+            g: noise(batch * conv.out_height() * conv.out_width() * c_out, 4),
+        }
+    }
+
+    /// Calls `f(y index, x index, w index, output channel)` for every product of the convolution.
+    fn products(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let Conv { height, width, c_in, c_out, kernel, stride, padding } = self.conv;
+        let (oh, ow) = (self.conv.out_height(), self.conv.out_width());
+        for n in 0..self.batch {
+            for (i, j) in (0..oh * ow).map(|p| (p / ow, p % ow)) {
+                for (k, l) in (0..kernel * kernel).map(|t| (t / kernel, t % kernel)) {
+                    let (y, x) = ((i * stride + k).wrapping_sub(padding), (j * stride + l).wrapping_sub(padding));
+                    if y >= height || x >= width {
+                        continue;
+                    }
+                    for (o, c) in (0..c_out * c_in).map(|oc| (oc / c_in, oc % c_in)) {
+                        let at_y = ((n * oh + i) * ow + j) * c_out + o;
+                        let at_x = ((n * height + y) * width + x) * c_in + c;
+                        f(at_y, at_x, ((o * c_in + c) * kernel + k) * kernel + l);
+                    }
+                }
+            }
+        }
+    }
+
+    fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let packed = Packed::forward(&self.conv, &self.w);
+        let mut y = vec![f32::NAN; x.len() / packed.source_len() * packed.target_len()];
+        packed.apply(x, Some(&self.b), &mut y);
+        y
+    }
+
+    fn input_grad(&self, g: &[f32]) -> Vec<f32> {
+        let packed = Packed::input_grad(&self.conv, &self.w);
+        let mut dx = vec![f32::NAN; g.len() / packed.source_len() * packed.target_len()];
+        packed.apply(g, None, &mut dx);
+        dx
+    }
+
+    fn weight_grad(&self) -> Vec<f32> {
+        let mut dw = vec![f32::NAN; self.w.len()];
+        weight_grad(&self.conv, &self.x, &self.g, &mut dw);
+        dw
+    }
+}
+
+fn check(got: &[f32], exact: &[Exact], what: &str) {
+    assert_eq!(got.len(), exact.len());
+    got.iter().zip(exact).enumerate().for_each(|(i, (&got, exact))| exact.check(got, &format!("{what}[{i}]")));
+}
+
+#[test]
+fn forward_and_gradients_match_double_precision() {
+    for (batch, conv) in shapes() {
+        let case = Case::new(batch, conv);
+        let mut y = vec![Exact::default(); case.g.len()];
+        let mut dx = vec![Exact::default(); case.x.len()];
+        let mut dw = vec![Exact::default(); case.w.len()];
+        let mut db = vec![Exact::default(); conv.c_out];
+        for (i, y) in y.iter_mut().enumerate() {
+            y.add(f64::from(case.b[i % conv.c_out]));
+            db[i % conv.c_out].add(f64::from(case.g[i]));
+        }
+        case.products(|at_y, at_x, at_w| {
+            let (x, w, g) = (f64::from(case.x[at_x]), f64::from(case.w[at_w]), f64::from(case.g[at_y]));
+            y[at_y].add(x * w);
+            dx[at_x].add(g * w);
+            dw[at_w].add(g * x);
+        });
+        let what = |name: &str| format!("{name} of {conv:?}, batch {batch}");
+        check(&case.forward(&case.x), &y, &what("y"));
+        check(&case.input_grad(&case.g), &dx, &what("dx"));
+        check(&case.weight_grad(), &dw, &what("dw"));
+        let mut got = vec![f32::NAN; conv.c_out];
+        bias_grad(conv.c_out, &case.g, &mut got);
+        check(&got, &db, &what("db"));
+    }
+}
+
+#[test]
+fn a_sample_does_not_depend_on_its_batch() {
+    for (batch, conv) in shapes() {
+        let case = Case::new(batch, conv);
+        let each = |data: &[f32], f: &dyn Fn(&[f32]) -> Vec<f32>| -> Vec<f32> {
+            data.chunks(data.len() / batch).flat_map(f).collect()
+        };
+        assert_eq!(case.forward(&case.x), each(&case.x, &|x| case.forward(x)), "{conv:?}");
+        assert_eq!(case.input_grad(&case.g), each(&case.g, &|g| case.input_grad(g)), "{conv:?}");
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    for (batch, conv) in shapes() {
+        let case = Case::new(batch, conv);
+        let run = |threads| {
+            with_threads(threads, || {
+                let mut db = vec![0.0; conv.c_out];
+                bias_grad(conv.c_out, &case.g, &mut db);
+                (case.forward(&case.x), case.input_grad(&case.g), case.weight_grad(), db)
+            })
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(5), "{conv:?}");
+    }
+}
