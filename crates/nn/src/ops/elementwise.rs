@@ -1,0 +1,85 @@
+//! SiLU and upsampling.
+
+use super::flex::{dense, filled};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
+use burn::tensor::Shape;
+use burn_flex::FlexTensor;
+use vipaint_kernels::{silu, silu_vjp, upsample2, upsample2_vjp};
+
+#[backend_extension(Flex, Autodiff)]
+pub trait Elementwise: Backend {
+    /// `x sigmoid(x)`.
+    fn silu_fused(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `x` is `[batch, height, width, channels]`.
+    fn upsample2(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+impl Elementwise for Flex {
+    fn silu_fused(x: FlexTensor) -> FlexTensor {
+        let x = dense(&x);
+        filled(x.shape(), |y| silu(x.storage(), y))
+    }
+
+    fn upsample2(x: FlexTensor) -> FlexTensor {
+        let x = dense(&x);
+        let [b, h, w, c] = x.shape().dims();
+        filled(Shape::from([b, 2 * h, 2 * w, c]), |y| upsample2(w, c, x.storage(), y))
+    }
+}
+
+#[derive(Debug)]
+struct SiluBackward;
+
+impl Backward<Flex, 1> for SiluBackward {
+    type State = FlexTensor;
+
+    fn backward(self, ops: Ops<FlexTensor, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let g = dense(&grads.consume::<Flex>(&ops.node));
+        let x = ops.state;
+        if let [Some(node)] = ops.parents {
+            let dx = filled(x.shape(), |dx| silu_vjp(x.storage(), g.storage(), dx));
+            grads.register::<Flex>(node.id, dx);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Upsample2Backward;
+
+impl Backward<Flex, 1> for Upsample2Backward {
+    type State = Shape;
+
+    fn backward(self, ops: Ops<Shape, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let g = dense(&grads.consume::<Flex>(&ops.node));
+        let shape = ops.state;
+        if let [Some(node)] = ops.parents {
+            let [_, _, w, c] = shape.dims();
+            grads.register::<Flex>(node.id, filled(shape, |dx| upsample2_vjp(w, c, g.storage(), dx)));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> Elementwise for Autodiff<Flex, C> {
+    fn silu_fused(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let x = dense(&x);
+        let y = Flex::silu_fused(x.clone());
+        match SiluBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn upsample2(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let shape = x.shape();
+        let y = Flex::upsample2(x);
+        match Upsample2Backward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(shape, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}

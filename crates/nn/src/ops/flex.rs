@@ -1,0 +1,37 @@
+//! Between tensors and the slices of the kernels.
+
+use burn::backend::{DispatchDevice, TensorMetadata};
+use burn::tensor::{DType, Shape, Tensor, TensorData};
+use burn_flex::FlexTensor;
+
+/// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
+pub(super) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
+    let device = x.device();
+    let device = match device.as_dispatch() {
+        DispatchDevice::Autodiff(device) => device,
+        device => device,
+    };
+    matches!(device, DispatchDevice::Flex(_)) && x.dtype() == DType::F32
+}
+
+/// A tensor whose storage is its values in order: itself if it is one already, or else a copy.
+pub(super) fn dense(x: &FlexTensor) -> FlexTensor {
+    x.to_contiguous()
+}
+
+/// A new tensor that `fill` writes.
+pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
+    let mut values = vec![0.0; shape.num_elements()];
+    fill(&mut values);
+    tensor(values, shape)
+}
+
+/// A tensor of these values.
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape.into()))
+}
+
+/// The sizes of a tensor's dimensions.
+pub(super) fn sizes(x: &FlexTensor) -> Vec<usize> {
+    x.shape().iter().copied().collect()
+}

@@ -1,0 +1,116 @@
+//! Operations of the networks, on NHWC tensors.
+//!
+//! Each function is differentiable in every tensor argument, and computes only the gradients that are tracked. On the CPU
+//! backend, in single precision, they run the kernels of `vipaint-kernels`, with the promise made there: a sample's result
+//! does not depend on its batch or on the number of threads. There, constant arguments may be on the plain device while
+//! others are on its autodiff twin. Elsewhere [`mod@reference`] does the work.
+
+mod attention;
+mod convolution;
+mod elementwise;
+mod flex;
+mod norm;
+pub mod reference;
+
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
+use flex::on_flex;
+use vipaint_kernels::conv::Conv;
+use vipaint_kernels::{Attention, GroupNorm};
+
+/// `y[b, i, j, o] = bias[o] + sum_{k, l, c} weight[o, c, k, l] x[b, i s + k - p, j s + l - p, c]`, a cross-correlation
+/// with stride `s` and zero padding `p`.
+///
+/// Shapes: `x` `[batch, height, width, c_in]`, `weight` `[c_out, c_in, k, k]` (as PyTorch keeps it), `bias` `[c_out]`.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
+    if !on_flex(&x) {
+        return reference::conv2d(x, weight, bias, stride, padding);
+    }
+    let ([_, height, width, c_in], [c_out, c, kernel, k]) = (x.dims(), weight.dims());
+    assert!(c == c_in && k == kernel, "weights {:?} for an input {:?}", weight.dims(), x.dims());
+    let conv = Conv { height, width, c_in, c_out, kernel, stride, padding };
+    convolution::run(x, weight, bias, conv)
+}
+
+/// `y = x W^T + b`. Shapes: `x` `[rows, c_in]`, `weight` `[c_out, c_in]`, `bias` `[c_out]`, `y` `[rows, c_out]`.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if !on_flex(&x) {
+        return reference::linear(x, weight, bias);
+    }
+    let ([_, c_in], [c_out, c]) = (x.dims(), weight.dims());
+    assert_eq!(c, c_in, "weights {:?} for an input {:?}", weight.dims(), x.dims());
+    convolution::run(x, weight, bias, Conv::linear(c_in, c_out))
+}
+
+/// What follows the normalisation inside [`group_norm`].
+#[derive(Default)]
+pub struct GroupNormTail {
+    /// FiLM modulation `y (1 + scale) + shift`, each `[batch, channels]`.
+    pub modulation: Option<(Tensor<2>, Tensor<2>)>,
+    /// Ends with `y sigmoid(y)`.
+    pub silu: bool,
+}
+
+/// Group normalisation (Wu and He, 2018): per sample and group of consecutive channels,
+/// `y = (x - mean) / sqrt(var + eps) * weight + bias`, then the tail.
+///
+/// Shapes: `x` `[batch, height, width, channels]`, `weight` and `bias` `[channels]`; `groups` divides `channels`.
+pub fn group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+    tail: GroupNormTail,
+) -> Tensor<4> {
+    if !on_flex(&x) {
+        return reference::group_norm(x, groups, weight, bias, eps, tail);
+    }
+    let [batch, height, width, channels] = x.dims();
+    let norm = GroupNorm { pixels: height * width, channels, groups, eps, silu: tail.silu };
+    // Zeros nobody tracks stand for no modulation: next to the images they cost nothing.
+    let (scale, shift) = tail.modulation.unwrap_or_else(|| {
+        let zeros = Tensor::zeros([batch, channels], &x.device());
+        (zeros.clone(), zeros)
+    });
+    Tensor::from_dispatch(<Dispatch as norm::Normalisation>::group_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        norm,
+    ))
+}
+
+/// Multi-head attention `softmax(q k^T / sqrt(d)) v`, with `d = channels / heads` and heads in consecutive channels.
+///
+/// Shapes: `q` `[batch, queries, channels]`, `k` and `v` `[batch, keys, channels]`, result as `q`.
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
+    if !on_flex(&q) {
+        return reference::attention(q, k, v, heads);
+    }
+    let ([_, queries, channels], [_, keys, _]) = (q.dims(), k.dims());
+    Tensor::from_dispatch(<Dispatch as attention::Attend>::attend(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        Attention { queries, keys, channels, heads },
+    ))
+}
+
+/// Nearest-neighbour upsampling by two: `[b, h, w, c]` to `[b, 2 h, 2 w, c]`.
+pub fn upsample2(x: Tensor<4>) -> Tensor<4> {
+    if !on_flex(&x) {
+        return reference::upsample2(x);
+    }
+    Tensor::from_dispatch(<Dispatch as elementwise::Elementwise>::upsample2(x.into_dispatch()))
+}
+
+/// `x sigmoid(x)`.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    if !on_flex(&x) {
+        return reference::silu(x);
+    }
+    Tensor::from_dispatch(<Dispatch as elementwise::Elementwise>::silu_fused(x.into_dispatch()))
+}

@@ -1,0 +1,216 @@
+//! The operations and their gradients against Burn's own.
+
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use vipaint_nn::ops::{self, GroupNormTail, reference};
+
+/// Both compute in single precision, in different orders; the values are of order one to ten.
+const TOLERANCE: f32 = 2e-4;
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn noise<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+/// A copy that has a gradient.
+fn leaf<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
+    Tensor::from_data(x.to_data(), &device()).require_grad()
+}
+
+/// A sum in which every element has a weight of its own.
+fn loss<const D: usize>(y: Tensor<D>) -> Tensor<1> {
+    let weights: Vec<f32> = (0..y.shape().num_elements()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let weights = Tensor::from_data(TensorData::new(weights, y.shape()), &y.device());
+    (y * weights).sum()
+}
+
+fn close(ours: &TensorData, theirs: &TensorData, what: &str) {
+    assert_eq!(ours.shape(), theirs.shape(), "{what}");
+    let (ours, theirs) = (ours.try_to_vec::<f32>().unwrap(), theirs.try_to_vec::<f32>().unwrap());
+    let size = theirs.iter().fold(1f32, |max, x| max.max(x.abs()));
+    for (a, b) in ours.iter().zip(&theirs) {
+        assert!((a - b).abs() <= TOLERANCE * size, "{what}: {a} instead of {b}");
+    }
+}
+
+/// The value of an expression and the gradients of the tensors in it, each made a leaf.
+macro_rules! value_and_gradients {
+    ([$($x:ident),+], $y:expr) => {{
+        $(let $x = leaf(&$x);)+
+        let y = $y;
+        let gradients = loss(y.clone()).backward();
+        vec![y.to_data(), $($x.grad(&gradients).unwrap().to_data()),+]
+    }};
+}
+
+macro_rules! compare {
+    ($what:expr, [$($x:ident),+], $ours:expr, $theirs:expr) => {{
+        let ours = value_and_gradients!([$($x),+], $ours);
+        let theirs = value_and_gradients!([$($x),+], $theirs);
+        for ((ours, theirs), name) in ours.iter().zip(&theirs).zip(["the result", $(stringify!($x)),+]) {
+            close(ours, theirs, &format!("{name} of {}", $what));
+        }
+    }};
+}
+
+#[test]
+fn conv2d() {
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0)] {
+        for [b, h, w, ci, co] in [[1, 1, 1, 1, 1], [2, 7, 5, 3, 18], [3, 8, 8, 16, 16]] {
+            let (x, weight, bias) = (noise([b, h, w, ci]), noise([co, ci, kernel, kernel]), noise([co]));
+            let what = format!("conv2d {kernel} {stride} {padding} {:?}", [b, h, w, ci, co]);
+            compare!(
+                what,
+                [x, weight, bias],
+                ops::conv2d(x.clone(), weight.clone(), Some(bias.clone()), stride, padding),
+                reference::conv2d(x.clone(), weight.clone(), Some(bias.clone()), stride, padding)
+            );
+            compare!(
+                what,
+                [x, weight],
+                ops::conv2d(x.clone(), weight.clone(), None, stride, padding),
+                reference::conv2d(x.clone(), weight.clone(), None, stride, padding)
+            );
+        }
+    }
+}
+
+#[test]
+fn linear() {
+    for [rows, ci, co] in [[1, 1, 1], [5, 7, 20], [300, 32, 48]] {
+        let (x, weight, bias) = (noise([rows, ci]), noise([co, ci]), noise([co]));
+        compare!(
+            format!("linear {rows} {ci} {co}"),
+            [x, weight, bias],
+            ops::linear(x.clone(), weight.clone(), Some(bias.clone())),
+            reference::linear(x.clone(), weight.clone(), Some(bias.clone()))
+        );
+    }
+}
+
+#[test]
+fn group_norm() {
+    for ([b, h, w, c], groups) in [([1, 2, 3, 4], 2), ([3, 5, 5, 24], 3), ([2, 8, 8, 32], 32)] {
+        let (x, weight, bias) = (noise([b, h, w, c]), noise([c]), noise([c]));
+        let (scale, shift) = (noise([b, c]), noise([b, c]));
+        for silu in [false, true] {
+            let what = format!("group_norm {:?}, {groups}, silu {silu}", [b, h, w, c]);
+            let (norm, burn) = (ops::group_norm, reference::group_norm);
+            let tail = || GroupNormTail { modulation: None, silu };
+            compare!(
+                what,
+                [x, weight, bias],
+                norm(x.clone(), groups, weight.clone(), bias.clone(), 1e-5, tail()),
+                burn(x.clone(), groups, weight.clone(), bias.clone(), 1e-5, tail())
+            );
+            let tail = |scale: &Tensor<2>, shift: &Tensor<2>| GroupNormTail {
+                modulation: Some((scale.clone(), shift.clone())),
+                silu,
+            };
+            compare!(
+                what,
+                [x, weight, bias, scale, shift],
+                norm(x.clone(), groups, weight.clone(), bias.clone(), 1e-5, tail(&scale, &shift)),
+                burn(x.clone(), groups, weight.clone(), bias.clone(), 1e-5, tail(&scale, &shift))
+            );
+        }
+    }
+}
+
+#[test]
+fn attention() {
+    for ([b, queries, keys, c], heads) in [([1, 1, 1, 2], 1), ([2, 16, 16, 32], 2), ([3, 70, 9, 20], 4)] {
+        let (q, k, v) = (noise([b, queries, c]), noise([b, keys, c]), noise([b, keys, c]));
+        compare!(
+            format!("attention {:?}, {heads}", [b, queries, keys, c]),
+            [q, k, v],
+            ops::attention(q.clone(), k.clone(), v.clone(), heads),
+            reference::attention(q.clone(), k.clone(), v.clone(), heads)
+        );
+    }
+}
+
+#[test]
+fn upsample2_and_silu() {
+    let x = noise([2, 3, 5, 7]);
+    compare!("upsample2", [x], ops::upsample2(x.clone()), reference::upsample2(x.clone()));
+    compare!("silu", [x], ops::silu(x.clone()), reference::silu(x.clone()));
+}
+
+#[test]
+fn views_are_read_as_their_values() {
+    // Permuted, sliced and broadcast tensors, whose gradients are such too.
+    let x = noise([2, 6, 5, 4]);
+    let weight = noise([6, 3, 3, 4]);
+    compare!(
+        "conv2d of views",
+        [x, weight],
+        ops::conv2d(
+            x.clone().permute([0, 3, 2, 1]).slice([0..2, 0..4, 1..5, 0..4]),
+            weight.clone().permute([0, 3, 1, 2]),
+            None,
+            1,
+            1
+        )
+        .permute([0, 3, 1, 2]),
+        reference::conv2d(
+            x.clone().permute([0, 3, 2, 1]).slice([0..2, 0..4, 1..5, 0..4]),
+            weight.clone().permute([0, 3, 1, 2]),
+            None,
+            1,
+            1
+        )
+        .permute([0, 3, 1, 2])
+    );
+    let (x, bias) = (noise([2, 4, 4, 8]), noise([8]));
+    let both = noise([1, 16]);
+    let halves = |both: &Tensor<2>| {
+        let both = both.clone().expand([2, 16]);
+        (both.clone().slice([0..2, 0..8]), both.slice([0..2, 8..16]))
+    };
+    let tail = |both: &Tensor<2>| GroupNormTail { modulation: Some(halves(both)), silu: true };
+    compare!(
+        "group_norm of views",
+        [x, bias, both],
+        ops::group_norm(x.clone(), 2, bias.clone(), bias.clone(), 1e-5, tail(&both)),
+        reference::group_norm(x.clone(), 2, bias.clone(), bias.clone(), 1e-5, tail(&both))
+    );
+}
+
+#[test]
+fn constants_may_be_on_the_plain_device() {
+    let x = noise([2, 4, 4, 8]);
+    let (weight, bias) = (noise([8, 8, 3, 3]), noise([8]));
+    let network = |x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>| {
+        let x = ops::conv2d(x, weight, Some(bias.clone()), 1, 1);
+        ops::group_norm(x, 2, bias.clone(), bias, 1e-5, GroupNormTail { modulation: None, silu: true })
+    };
+    let tracked = leaf(&x);
+    let y = network(tracked.clone(), weight.clone(), bias.clone());
+    let dx = tracked.grad(&loss(y.clone()).backward()).unwrap().to_data();
+
+    let all = [leaf(&x)];
+    let on_autodiff = network(all[0].clone(), leaf(&weight), leaf(&bias));
+    assert_eq!(y.to_data(), on_autodiff.to_data());
+    assert_eq!(dx, all[0].grad(&loss(on_autodiff).backward()).unwrap().to_data());
+}
+
+#[test]
+fn only_tracked_arguments_have_gradients() {
+    let (x, weight, bias) = (noise([2, 4, 4, 3]), noise([5, 3, 3, 3]), noise([5]));
+    // The weight alone: the images of the first layer.
+    let w = leaf(&weight);
+    let image = Tensor::<4>::from_data(x.to_data(), &device());
+    let y = ops::conv2d(image.clone(), w.clone(), Some(bias.clone()), 1, 1);
+    let grads = loss(y).backward();
+    assert!(w.grad(&grads).is_some() && image.grad(&grads).is_none());
+    // The bias alone.
+    let b = leaf(&bias);
+    let y = ops::conv2d(image, weight, Some(b.clone()), 1, 1);
+    assert!(b.grad(&loss(y).backward()).is_some());
+    // Nothing: the result is not tracked, on the plain device neither.
+    let plain = ops::conv2d(x.clone(), noise([5, 3, 3, 3]), None, 1, 1);
+    assert!(!plain.device().is_autodiff());
+}
