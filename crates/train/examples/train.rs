@@ -1,6 +1,7 @@
 //! `cargo run --release -p vipaint-train --example train -- RECIPE.toml RUN_DIR [--export FILE]`
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use vipaint_train::{Options, Recipe, export, train};
 
@@ -15,7 +16,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let recipe = Recipe::load(recipe.as_ref())?;
-    let outcome = train(&recipe, &folder, &Options::default(), &mut |event| println!("{event:?}"))?;
+    let options = Options::default();
+    let stop = options.stop.clone();
+    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))?;
+    let outcome = train(&recipe, &folder, &options, &mut |event| println!("{event:?}"))?;
     println!("{outcome:?}");
     Ok(())
 }

@@ -4,17 +4,20 @@
 
 mod adam;
 mod checkpoint;
+mod classifier;
 pub mod data;
 mod error;
 mod heldout;
 mod log;
 mod objective;
+mod order;
 mod parallel;
 mod picture;
 mod recipe;
 mod run;
 mod sample;
 
+pub use classifier::{ClassifierSettings, train_classifier};
 pub use error::{Error, Result};
 pub use heldout::{NoiseLevelError, held_out_errors};
 pub use objective::Objective;

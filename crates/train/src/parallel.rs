@@ -33,3 +33,14 @@ impl Pieces {
         (0..items.len()).filter_map(|i| dealt[i % threads].next()).collect()
     }
 }
+
+/// Losses and gradients of the pieces, added in their order.
+pub(crate) fn sum(results: Vec<(f64, Vec<f32>)>) -> (f64, Vec<f32>) {
+    let mut results = results.into_iter();
+    let (mut loss, mut gradient) = results.next().unwrap_or_default();
+    for (l, g) in results {
+        loss += l;
+        gradient.iter_mut().zip(g).for_each(|(sum, g)| *sum += g);
+    }
+    (loss, gradient)
+}

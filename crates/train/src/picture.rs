@@ -115,11 +115,11 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low.is_finite() { (low * 0.9, high * 1.1) } else { (0.1, 1.0) }
 }
 
-/// Exponential average over about 20 points.
+/// Exponential average over about 5 points.
 fn smooth(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> + '_ {
     let mut average = None;
     points.iter().map(move |(x, y)| {
-        let next = average.map_or(*y, |a: f64| a + 0.05 * (y - a));
+        let next = average.map_or(*y, |a: f64| a + 0.2 * (y - a));
         average = Some(next);
         (*x, next)
     })

@@ -98,11 +98,6 @@ impl Recipe {
         [self.network.channels, self.network.size, self.network.size]
     }
 
-    /// Steps of the whole run.
-    pub fn steps(&self) -> u64 {
-        self.images.div_ceil(self.optimizer.batch as u64)
-    }
-
     /// Checks every value that can be checked without reading the data.
     ///
     /// # Errors
@@ -140,10 +135,16 @@ impl Recipe {
 
     /// The learning rate for the step that starts after `images` pictures.
     pub fn lr(&self, images: u64) -> f64 {
-        let o = &self.optimizer;
-        let rise = (images + o.batch as u64) as f64 / o.warmup.max(1) as f64;
-        let left = self.images.saturating_sub(images) as f64;
-        let fall = left / (o.decay * self.images as f64).max(1.0);
-        o.lr * rise.min(1.0) * fall.min(1.0)
+        self.optimizer.rate(images, self.images)
+    }
+}
+
+impl Optimizer {
+    /// The learning rate for the step that starts after `images` of `total` pictures.
+    pub(crate) fn rate(&self, images: u64, total: u64) -> f64 {
+        let rise = (images + self.batch as u64) as f64 / self.warmup.max(1) as f64;
+        let left = total.saturating_sub(images) as f64;
+        let fall = left / (self.decay * total as f64).max(1.0);
+        self.lr * rise.min(1.0) * fall.min(1.0)
     }
 }

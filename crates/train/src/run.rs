@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use vipaint_core::noise::stream;
 use vipaint_nn::layers::weights;
 use vipaint_zoo::unet::UNet;
@@ -18,12 +17,12 @@ use crate::checkpoint::{Checkpoint, write_atomically};
 use crate::data::{DataSet, Images};
 use crate::log::{Log, Record};
 use crate::objective::Loss;
-use crate::parallel::Pieces;
+use crate::order::Order;
+use crate::parallel::{self, Pieces};
 use crate::picture::{curves_png, grid_png};
 use crate::{Error, NoiseLevelError, Recipe, Result, class_samples, held_out_errors};
 
-/// Purpose numbers of the run's random streams.
-const ORDER: u64 = 0x0a01;
+/// Purpose number of noise and class dropout.
 const EXAMPLE: u64 = 0x0a02;
 /// Steps between lines of the log.
 const LOG_EVERY: u64 = 25;
@@ -200,20 +199,13 @@ impl<'a> Run<'a> {
         let size = optimizer.batch / optimizer.pieces;
 
         let weights = &self.checkpoint.state.weights;
-        let (networks, loss, data, recipe) = (self.network.clone(), &self.loss, &self.data.train, self.recipe);
-        let networks = std::sync::Mutex::new(networks);
+        let (network, loss, data, recipe) = (&self.network, &self.loss, &self.data.train, self.recipe);
         let results = self.pieces.run(|piece| {
             let mine = piece * size..(piece + 1) * size;
             let batch = Batch::new(recipe, loss, data, &numbers[mine.clone()], &pictures[mine]);
-            let network = networks.lock().map(|n| n.clone()).unwrap_or_else(|n| n.into_inner().clone());
-            batch.loss_and_gradient(network, weights, 1.0 / optimizer.pieces as f64)
+            batch.loss_and_gradient(network.clone(), weights, 1.0 / optimizer.pieces as f64)
         });
-        let mut results = results.into_iter();
-        let (mut loss, mut gradient) = results.next().unwrap_or_default();
-        for (l, g) in results {
-            loss += l;
-            gradient.iter_mut().zip(g).for_each(|(sum, g)| *sum += g);
-        }
+        let (loss, gradient) = parallel::sum(results);
         if !loss.is_finite() {
             return Err(Error::Diverged { images: before });
         }
@@ -276,35 +268,6 @@ fn header(recipe: &Recipe, data: &DataSet) -> Header {
         data_std: data.train.moments().1,
         classes,
         value_range: (-1.0, 1.0),
-    }
-}
-
-/// The order of the training pictures: a new permutation for each pass over them.
-struct Order {
-    seed: u64,
-    epoch: u64,
-    permutation: Vec<usize>,
-}
-
-impl Order {
-    fn new(seed: u64, count: usize) -> Self {
-        Self { seed, epoch: 0, permutation: Self::shuffle(seed, 0, count) }
-    }
-
-    fn shuffle(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
-        let mut permutation: Vec<usize> = (0..count).collect();
-        permutation.shuffle(&mut stream(seed, ORDER, epoch));
-        permutation
-    }
-
-    /// The picture shown as number `n` of the whole run.
-    fn picture(&mut self, n: u64) -> usize {
-        let count = self.permutation.len() as u64;
-        if n / count != self.epoch {
-            self.epoch = n / count;
-            self.permutation = Self::shuffle(self.seed, self.epoch, count as usize);
-        }
-        self.permutation[(n % count) as usize]
     }
 }
 

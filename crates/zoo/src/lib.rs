@@ -6,9 +6,11 @@ mod header;
 mod network;
 mod precondition;
 pub mod unet;
+mod weights_file;
 
 pub use error::{Error, Result};
 pub use file::{MAGIC_KEY, decode, encode, load_bytes, load_file, prior};
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
 pub use network::{Family, Network};
 pub use precondition::{Edm, EdmScales, Headed};
+pub use weights_file::{read_weights, write_weights};
