@@ -31,11 +31,3 @@ pub fn reverse(t: Level, s: Level, eta: f64) -> Reverse {
     let z = (s.sigma.powi(2) - std.powi(2)).max(0.0).sqrt() / t.sigma;
     Reverse { z, x0: s.alpha - z * t.alpha, std }
 }
-
-/// `z_s | z_t` where `z_s ~ N(mean, var_s)` and `z_t | z_s` is the forward transition: the pair `(gain, var)` with
-/// `E[z_s | z_t] = mean + gain (z_t - alpha_ts mean)`.
-pub fn smooth(var_s: f64, s: Level, t: Level) -> (f64, f64) {
-    let (alpha, var_ts) = forward(s, t);
-    let marginal = alpha.powi(2) * var_s + var_ts;
-    (alpha * var_s / marginal, var_s * var_ts / marginal)
-}

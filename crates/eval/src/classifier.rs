@@ -99,9 +99,11 @@ impl Classifier {
             let data = TensorData::new(chunk[..count * SIZE * SIZE].to_vec(), [count, 1, SIZE, SIZE]);
             let probabilities = self.classify(Tensor::from_data(data, &Device::flex())).into_data();
             let probabilities: Vec<f32> = probabilities.iter::<f32>().collect();
-            classes.extend(probabilities.chunks_exact(CLASSES).map(|row| {
-                (0..CLASSES).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)
-            }));
+            classes.extend(
+                probabilities
+                    .chunks_exact(CLASSES)
+                    .map(|row| (0..CLASSES).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0)),
+            );
         }
         classes
     }

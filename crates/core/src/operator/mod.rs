@@ -2,6 +2,7 @@
 
 mod dense;
 mod mask;
+mod protocol;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 pub use dense::Dense;
 pub use mask::Mask;
+pub use protocol::{PROTOCOLS, Protocol};
 
 use crate::{Error, Result};
 

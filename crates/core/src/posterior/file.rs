@@ -1,6 +1,6 @@
 //! A fit as a safetensors file: fit today, sample tomorrow, with the same bytes as in one run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -31,6 +31,8 @@ struct Header {
     levels: Vec<Level>,
     options: FitOptions,
     trace: Vec<Terms>,
+    /// The caller's texts. Inside the header, since safetensors' own metadata has no fixed order.
+    extra: BTreeMap<String, String>,
 }
 
 /// What a posterior file holds. The prior itself is not in it: its name and hash are.
@@ -44,7 +46,7 @@ pub struct Stored {
     /// The condition, and its strength while sampling.
     pub guidance: Guidance,
     /// Free texts that the caller stored along.
-    pub extra: HashMap<String, String>,
+    pub extra: BTreeMap<String, String>,
     seed: u64,
     options: FitOptions,
     trace: Vec<Terms>,
@@ -63,7 +65,7 @@ impl Fit {
     ///
     /// # Errors
     /// When the header cannot be written.
-    pub fn save(&self, problem: &Problem, extra: &HashMap<String, String>) -> Result<Vec<u8>> {
+    pub fn save(&self, problem: &Problem, extra: &BTreeMap<String, String>) -> Result<Vec<u8>> {
         let saved = problem.measurement.operator.save();
         let header = Header {
             format: FORMAT,
@@ -77,6 +79,7 @@ impl Fit {
             levels: self.posterior.keypoints.iter().map(|k| k.level).collect(),
             options: self.options.clone(),
             trace: self.trace.clone(),
+            extra: extra.clone(),
         };
         let mut arrays: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
         let mut push = |name: String, tensor: &Tensor<4>| {
@@ -99,7 +102,7 @@ impl Fit {
             .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
             .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
         let header = serde_json::to_string(&header).map_err(|e| failed(e.to_string()))?;
-        let metadata = extra.iter().map(|(k, v)| (k.clone(), v.clone())).chain([(KEY.to_owned(), header)]).collect();
+        let metadata = HashMap::from([(KEY.to_owned(), header)]);
         safetensors::serialize(views.map_err(|e| failed(e.to_string()))?, Some(metadata))
             .map_err(|e| failed(e.to_string()))
     }
@@ -115,8 +118,8 @@ impl Stored {
         let (_, metadata) =
             SafeTensors::read_metadata(bytes).map_err(|e| bad(format!("not a safetensors file ({e})")))?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| bad(format!("damaged ({e})")))?;
-        let mut extra = metadata.metadata().clone().unwrap_or_default();
-        let header = extra.remove(KEY).ok_or_else(|| bad("not made by `vipaint fit`".into()))?;
+        let mut texts = metadata.metadata().clone().unwrap_or_default();
+        let header = texts.remove(KEY).ok_or_else(|| bad("not made by `vipaint fit`".into()))?;
         let header: Header = serde_json::from_str(&header).map_err(|e| bad(format!("its header is damaged ({e})")))?;
         if header.format != FORMAT {
             return Err(bad(format!("format {} is not {FORMAT}; fit again with this version", header.format)));
@@ -179,7 +182,7 @@ impl Stored {
             prior_hash: header.prior_hash,
             measurement,
             guidance: Guidance { condition: Condition { class: header.class }, cfg_scale: header.cfg_scale },
-            extra,
+            extra: header.extra,
             seed: header.seed,
             posterior: Posterior { keypoints, eta: header.options.eta },
             options: header.options,

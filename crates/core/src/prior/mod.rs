@@ -104,6 +104,12 @@ impl Prior {
         Calls { denoiser: self.denoiser_calls.load(Ordering::Relaxed), vjp: self.vjp_calls.load(Ordering::Relaxed) }
     }
 
+    /// The same prior with a count of its own, starting at zero: for runs side by side.
+    #[must_use]
+    pub fn counting_anew(&self) -> Self {
+        Self { denoiser_calls: Arc::default(), vjp_calls: Arc::default(), ..self.clone() }
+    }
+
     /// Guided `x0_hat` (Ho and Salimans, 2022): `D(z, empty) + cfg_scale (D(z, c) - D(z, empty))`.
     ///
     /// One call for each sample at `cfg_scale` 1 or without a condition, else two. A call on a tracked tensor is

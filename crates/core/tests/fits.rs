@@ -1,0 +1,266 @@
+//! Seeds, batches, stored posteriors, options, gradients: everything a fit promises besides being right.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+use common::{MixtureProblem, device, to_vec, ve};
+use vipaint_core::event::{Event, silent};
+use vipaint_core::measurement::{Family, Likelihood, Measurement};
+use vipaint_core::noise::stream;
+use vipaint_core::operator::Mask;
+use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
+use vipaint_core::prior::analytic::Mixture;
+use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
+use vipaint_core::sampler::{Draw, METHODS, RefineOptions, Sampler, Vipaint, method};
+use vipaint_core::{Error, Noise};
+
+/// A small picture world: ten random 1x4x4 pictures in two classes, the left half known.
+fn pictures() -> Problem {
+    let device = device();
+    let mut rng = stream(3, 3, 3);
+    let means: Vec<f32> = (0..160).map(|_| common::normal(&mut rng).clamp(-1.0, 1.0) as f32).collect();
+    let truth = means[..16].to_vec();
+    let mixture = Mixture::new(means, &[1.0; 10], 0.1, [1, 4, 4], &device).unwrap();
+    let mixture = mixture.with_classes((0..10).map(|i| i % 2).collect()).unwrap();
+    let mask: Vec<f32> = (0..16).map(|i| f32::from(i % 4 < 2)).collect();
+    let y: Vec<f32> = truth.iter().zip(&mask).map(|(x, m)| x * m).collect();
+    let operator = Arc::new(Mask::new(&mask, [1, 4, 4], &device).unwrap());
+    let y = Tensor::from_data(TensorData::new(y, [1, 1, 4, 4]), &device);
+    let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.05 };
+    let measurement = Measurement::new(operator, y, likelihood).unwrap();
+    let mut prior = Prior::new("pictures", Arc::new(mixture), ve(), 0.7);
+    prior.hash = "abc".into();
+    Problem::new(prior, measurement, Guidance { condition: Condition::class(0), cfg_scale: 2.0 }).unwrap()
+}
+
+fn small() -> FitOptions {
+    FitOptions { iterations: 6, grid_steps: 8, ..FitOptions::default() }
+}
+
+#[test]
+fn samples_depend_on_neither_number_nor_batch() {
+    let problem = pictures();
+    for entry in METHODS {
+        let settings = [("iterations", "4"), ("steps", "9"), ("refine_steps", "5"), ("grid_steps", "6")];
+        let known = (entry.defaults)();
+        let sampler = entry.with(settings.into_iter().filter(|(k, _)| known.contains_key(*k))).unwrap();
+        let run = |indices, batch| {
+            let samples = sampler.sample(&problem, &Draw { seed: 4, indices, batch }, &mut silent()).unwrap();
+            (to_vec(samples.images.unwrap()), samples.log_weights)
+        };
+        let (all, weights) = run(0..6, 6);
+        let (split, split_weights) = run(0..6, 4);
+        let (few, _) = run(2..4, 1);
+        assert_eq!(all, split, "{}: the batch size matters", entry.name);
+        assert_eq!(weights, split_weights, "{}: the batch size matters to the weights", entry.name);
+        assert_eq!(all[2 * 16..4 * 16], few[..], "{}: the number of samples matters", entry.name);
+        assert!(all.iter().all(|v| v.is_finite()), "{}", entry.name);
+    }
+}
+
+#[test]
+fn a_stored_fit_draws_the_same_and_resumes_the_same() {
+    let problem = pictures();
+    let mut fit = Fit::new(&problem, &small(), 11).unwrap();
+    for _ in 0..3 {
+        fit.step(&problem).unwrap();
+    }
+    let extra = BTreeMap::from([("picture".to_owned(), "a.png".to_owned())]);
+    let stored = Stored::load(&fit.save(&problem, &extra).unwrap(), &device()).unwrap();
+    assert_eq!(stored.extra, extra);
+    let again = Problem::new(problem.prior.clone(), stored.measurement.clone(), stored.guidance.clone()).unwrap();
+    let mut resumed = stored.fit(&again).unwrap();
+    let vipaint = Vipaint::new(small(), RefineOptions::default()).unwrap();
+    let draw = Draw { seed: 5, indices: 0..3, batch: 3 };
+    let images = |fit: &Fit, problem: &Problem| {
+        let samples = vipaint.sample_fit(fit, problem, &draw, &mut silent()).unwrap();
+        (to_vec(samples.images.unwrap()), samples.log_weights)
+    };
+    assert_eq!(images(&fit, &problem), images(&resumed, &again));
+    assert!(!fit.run(&problem, &mut silent()).unwrap() && !resumed.run(&again, &mut silent()).unwrap());
+    assert_eq!(fit.trace, resumed.trace, "Adam's state was lost");
+    assert_eq!(images(&fit, &problem), images(&resumed, &again));
+    assert!(fit.save(&problem, &extra).unwrap() == resumed.save(&again, &extra).unwrap(), "the files differ");
+
+    let mut other = again.clone();
+    other.prior.hash = "def".into();
+    assert!(stored.fit(&other).unwrap_err().to_string().contains("give the same prior"));
+}
+
+#[test]
+fn damaged_posterior_files_are_refused() {
+    let problem = pictures();
+    let good = Fit::new(&problem, &small(), 0).unwrap().save(&problem, &BTreeMap::new()).unwrap();
+    assert!(Stored::load(&good, &device()).is_ok());
+    let mut rng = stream(1, 2, 3);
+    for round in 0..400 {
+        use rand::RngExt;
+        let mut bad = good.clone();
+        match round % 3 {
+            0 => bad.truncate(rng.random_range(0..good.len())),
+            1 => {
+                let at = rng.random_range(0..good.len().min(4000));
+                bad[at] ^= 1 << rng.random_range(0..8);
+            }
+            _ => {
+                let at = rng.random_range(0..good.len());
+                bad[at] = rng.random();
+            }
+        }
+        if let Err(e) = Stored::load(&bad, &device()) {
+            assert!(!e.to_string().is_empty());
+        }
+    }
+    assert!(Stored::load(b"not a file", &device()).err().unwrap().to_string().contains("posterior file"));
+}
+
+#[test]
+fn calls_are_counted() {
+    let problem = pictures();
+    let mut plain = problem.clone();
+    plain.guidance = Guidance::default();
+    let options = FitOptions { k: 2, iterations: 5, mc_samples: 3, prior_steps: 2, prior_samples: 2, ..small() };
+    let before = plain.prior.calls();
+    Fit::new(&plain, &options, 0).unwrap().run(&plain, &mut silent()).unwrap();
+    // A step: mc_samples at each of 2 keypoints, and 2 x 2 above.
+    let each = 3 * 2 + 4;
+    assert_eq!(plain.prior.calls() - before, Calls { denoiser: 5 * each, vjp: 5 * each });
+    let refine = RefineOptions { refine_steps: 7, weights: false, ..RefineOptions::default() };
+    let vipaint = Vipaint::new(FitOptions { iterations: 0, ..options }, refine).unwrap();
+    let before = plain.prior.calls();
+    vipaint.sample(&plain, &Draw { seed: 0, indices: 0..4, batch: 2 }, &mut silent()).unwrap();
+    assert_eq!(plain.prior.calls() - before, Calls { denoiser: 4 * (1 + 7), vjp: 4 * 7 });
+    assert_eq!(Calls { denoiser: 10, vjp: 4 }.cost(), 18);
+}
+
+#[test]
+fn a_fit_stops_when_asked_and_on_a_plateau() {
+    let problem = pictures();
+    let mut fit = Fit::new(&problem, &small(), 0).unwrap();
+    let mut stop_at_two = |e: &Event| match e {
+        Event::Fit { iteration: 2, .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(fit.run(&problem, &mut stop_at_two).unwrap());
+    assert_eq!(fit.trace.len(), 2);
+    let still = FitOptions { iterations: 500, patience: 10, lr_mu: 0.0, lr_tau: 0.0, lr_gamma: 0.0, ..small() };
+    let mut fit = Fit::new(&problem, &FitOptions { min_gain: 0.5, ..still }, 0).unwrap();
+    fit.run(&problem, &mut silent()).unwrap();
+    assert!(fit.trace.len() < 500, "nothing moves, yet it went on");
+}
+
+#[test]
+fn bad_options_name_themselves() {
+    for (key, value) in [
+        ("mc_samples", "0"),
+        ("eta", "0"),
+        ("eta", "1.5"),
+        ("lr_mu", "-1"),
+        ("refine_steps", "0"),
+        ("refine_eta", "2"),
+        ("zeta", "-0.1"),
+        ("init_tau", "0"),
+    ] {
+        let error = method("vipaint").unwrap().with([(key, value)]).err().unwrap().to_string();
+        assert!(error.contains(key), "{key}={value}: {error}");
+    }
+    let unknown = method("dps").unwrap().with([("zetta", "1")]).err().unwrap().to_string();
+    assert!(unknown.contains("zetta") && unknown.contains("known: steps, zeta, eta"), "{unknown}");
+    assert!(method("magic").err().unwrap().to_string().contains("vipaint, dps, repaint"));
+    let problem = pictures();
+    for keypoints in [vec![1.0, 2.0], vec![50.0], vec![2.0, 2.0]] {
+        let options = FitOptions { keypoints, ..small() };
+        assert!(matches!(Fit::new(&problem, &options, 0), Err(Error::Option { name: "keypoints", .. })));
+    }
+}
+
+/// The bound's gradient, as Adam sees it, against central differences of the bound's own value under the same noise.
+#[test]
+fn gradients_agree_with_central_differences() {
+    let problem = pictures();
+    let options = FitOptions { iterations: 1, mc_samples: 2, ..small() };
+    let mut fit = Fit::new(&problem, &options, 3).unwrap();
+    let start = fit.posterior.clone();
+    fit.step(&problem).unwrap();
+    // After one step from zero moments, Adam's first moment is 0.1 of the gradient.
+    let grads: Vec<Vec<f32>> = fit.adam.iter().flatten().map(|a| to_vec(a.first.clone() * 10.0)).collect();
+    let loss = |posterior| -> f64 {
+        let mut fit = Fit::resume(posterior, &problem, options.clone(), 3);
+        -fit.step(&problem).unwrap().total()
+    };
+    let (step, mut parameter) = (2e-3, 0);
+    for k in 0..2 {
+        for which in 0..(if k == 0 { 2 } else { 3 }) {
+            let largest = grads[parameter].iter().fold(0f32, |a, g| a.max(g.abs()));
+            for element in [0, 3, 9, 14] {
+                let moved = |by: f32| {
+                    let mut posterior = start.clone();
+                    let keypoint = &mut posterior.keypoints[k];
+                    let slot = match which {
+                        0 => &mut keypoint.mu,
+                        1 => &mut keypoint.log_tau,
+                        _ => keypoint.gamma_logit.as_mut().unwrap(),
+                    };
+                    let mut values = to_vec(slot.clone());
+                    values[element] += by;
+                    *slot = Tensor::from_data(TensorData::new(values, [1, 1, 4, 4]), &device());
+                    loss(posterior)
+                };
+                let numeric = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
+                let got = f64::from(grads[parameter][element]);
+                // The loss is a few hundred in f32 (rounding 3e-5), divided by the step: 1e-2; and 2 % of the largest.
+                let tolerance = 2e-2 + 0.02 * f64::from(largest);
+                assert!(
+                    (got - numeric).abs() < tolerance,
+                    "keypoint {k}, parameter {which}, {element}: {got} {numeric}"
+                );
+            }
+            parameter += 1;
+        }
+    }
+}
+
+/// Importance weights are unbiased: their mean over many paths is the evidence, here from brute-force simulation of the
+/// chain itself, and a better fit has less variable weights.
+#[test]
+fn log_weights_average_to_the_evidence() {
+    let world = MixtureProblem {
+        dim: 2,
+        means: vec![vec![0.5, -1.0]],
+        weights: vec![1.0],
+        a: vec![0.8, 0.3],
+        sigma_y: 0.5,
+        y: 1.2,
+    };
+    let problem = world.problem();
+    let options =
+        FitOptions { k: 2, iterations: 150, grid_steps: 60, mc_samples: 8, lr_decay: 0.95, ..FitOptions::default() };
+    let mut fit = Fit::new(&problem, &options, 0).unwrap();
+    let n = 2000;
+    let estimate = |fit: &Fit| {
+        let mut noise = Noise::new(1, 50, 0..n);
+        let path = fit.posterior.draw(&problem.prior, &Guidance::default(), &mut noise).unwrap();
+        let logs = log_weights(fit, &problem, &path, &(0..n).collect::<Vec<_>>()).unwrap();
+        let top = logs.iter().copied().fold(f64::MIN, f64::max);
+        let weights: Vec<f64> = logs.iter().map(|l| (l - top).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        let ess = sum * sum / weights.iter().map(|w| w * w).sum::<f64>();
+        (top + (sum / n as f64).ln(), ess / n as f64)
+    };
+    let (before, ess_before) = estimate(&fit);
+    fit.run(&problem, &mut silent()).unwrap();
+    let (after, ess_after) = estimate(&fit);
+    let bound = fit.bound().clone();
+    let q = &fit.posterior;
+    let bounds: Vec<f64> =
+        (0..40).map(|s| bound.estimate(q, &problem, &Guidance::default(), s).unwrap().total()).collect();
+    let bound = bounds.iter().sum::<f64>() / 40.0;
+    println!("log evidence {before:.3} (ess {ess_before:.2}) {after:.3} (ess {ess_after:.2}), bound {bound:.3}");
+    assert!(ess_after > 0.5 && ess_after > ess_before, "ess {ess_before} {ess_after}");
+    assert!((before - after).abs() < 0.15, "two proposals disagree on the evidence: {before} {after}");
+    assert!(bound <= after + 0.1, "bound {bound} above the evidence {after}");
+}

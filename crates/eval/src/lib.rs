@@ -1,0 +1,20 @@
+//! How well methods do: metrics, benchmarks, and judges.
+
+pub mod classifier;
+pub mod gate;
+pub mod masks;
+pub mod stats;
+
+/// What can go wrong in an evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The method or the prior failed.
+    #[error(transparent)]
+    Core(#[from] vipaint_core::Error),
+    /// The classifier's weights cannot be read.
+    #[error(transparent)]
+    Zoo(#[from] vipaint_zoo::Error),
+}
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,186 @@
+//! Inpainting methods side by side on real pictures: every picture under every mask with every method, at equal cost.
+
+mod budget;
+mod page;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rayon::prelude::*;
+use serde::Serialize;
+use std::sync::Arc;
+use vipaint_core::event::silent;
+use vipaint_core::measurement::{Family, Likelihood, Measurement};
+use vipaint_core::operator::{Mask, Protocol};
+use vipaint_core::posterior::Problem;
+use vipaint_core::prior::{Guidance, Prior};
+use vipaint_core::sampler::{Draw, method};
+
+pub use budget::{Budget, CONTENDERS, Contender};
+pub use page::{Page, Summary, markdown, summarise};
+
+use crate::Result;
+
+/// What is compared on.
+pub struct Benchmark<'a> {
+    /// The prior.
+    pub prior: &'a Prior,
+    /// Pictures `[c, h, w]` in the prior's value range, each with its class if there are classes.
+    pub pictures: &'a [(Vec<f32>, Option<usize>)],
+    /// Names of mask protocols.
+    pub masks: &'a [&'static Protocol],
+    /// The methods.
+    pub contenders: &'a [&'static Contender],
+    /// Samples for each picture.
+    pub samples: usize,
+    /// Cost for each picture and method, in forward calls.
+    pub cost: u64,
+    /// Noise standard deviation assumed by the likelihood (the pictures are noiseless).
+    pub sigma_y: f64,
+    /// The seed of everything.
+    pub seed: u64,
+    /// Judges the class of pictures `[n, c, h, w]`: one class index a picture.
+    pub judge: Option<&'a (dyn Fn(Tensor<4>) -> Vec<usize> + Sync)>,
+}
+
+/// The result of one method on one picture under one mask.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Index of the picture.
+    pub picture: usize,
+    /// Its class.
+    pub class: Option<usize>,
+    /// The mask protocol.
+    pub mask: &'static str,
+    /// The method.
+    pub method: &'static str,
+    /// PSNR of the samples' mean inside the hole, dB, peak = the prior's value range.
+    pub psnr_mean: f64,
+    /// Highest PSNR of a sample inside the hole.
+    pub psnr_best: f64,
+    /// Pixel standard deviation over samples, averaged (as variance) inside the hole, in units of the value range.
+    pub diversity: f64,
+    /// Share of samples whose class is judged to be the picture's.
+    pub agreement: Option<f64>,
+    /// Forward calls.
+    pub calls: u64,
+    /// Vector-Jacobian products.
+    pub vjps: u64,
+    /// Seconds, with as many pictures side by side as there are threads.
+    pub seconds: f64,
+    /// The completed pictures, known pixels as given.
+    #[serde(skip)]
+    pub images: Vec<f32>,
+}
+
+impl Benchmark<'_> {
+    /// Runs everything, pictures side by side on the threads of the pool; `done` hears of every finished row.
+    ///
+    /// # Errors
+    /// The first error of a method.
+    pub fn run(&self, done: &(dyn Fn(&Row) + Sync)) -> Result<Vec<Row>> {
+        let rows: Vec<Result<Vec<Row>>> = (0..self.pictures.len())
+            .into_par_iter()
+            .map(|picture| {
+                let mut rows = Vec::new();
+                for mask in self.masks {
+                    for contender in self.contenders {
+                        let row = self.row(picture, mask, contender)?;
+                        done(&row);
+                        rows.push(row);
+                    }
+                }
+                Ok(rows)
+            })
+            .collect();
+        Ok(rows.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn row(&self, picture: usize, mask: &'static Protocol, contender: &'static Contender) -> Result<Row> {
+        let device = Device::flex();
+        let prior = self.prior.counting_anew();
+        let shape = prior.shape();
+        let (truth, class) = &self.pictures[picture];
+        let seed = self.seed.wrapping_add(picture as u64);
+        let known = mask.mask(shape, seed);
+        let y: Vec<f32> = truth.iter().zip(&known).map(|(x, m)| x * m).collect();
+        let [c, h, w] = shape;
+        let y = Tensor::from_data(TensorData::new(y, [1, c, h, w]), &device);
+        let operator = Arc::new(Mask::new(&known, shape, &device)?);
+        let likelihood = Likelihood { family: Family::Gaussian, sigma_y: self.sigma_y };
+        let measurement = Measurement::new(operator, y, likelihood)?;
+        let problem = Problem::new(prior, measurement, Guidance::default())?;
+        let settings = contender.settings(&Budget { cost: self.cost, samples: self.samples as u64 });
+        let sampler = method(contender.method)?.with(settings.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+        let started = std::time::Instant::now();
+        let draw = Draw { seed, indices: 0..self.samples, batch: self.samples };
+        let samples = sampler.sample(&problem, &draw, &mut silent())?;
+        let seconds = started.elapsed().as_secs_f64();
+        let images = samples.images.and_then(|i| i.try_into_vec_as::<f32>().ok()).unwrap_or_default();
+        let (low, high) = (problem.prior.value_range.0 as f32, problem.prior.value_range.1 as f32);
+        let completed: Vec<f32> = (images.iter().enumerate())
+            .map(|(i, v)| {
+                let at = i % truth.len();
+                if known[at] == 1.0 { truth[at] } else { v.clamp(low, high) }
+            })
+            .collect();
+        let measures = measure(&completed, truth, &known, f64::from(high - low));
+        let agreement = match (self.judge, class) {
+            (Some(judge), Some(class)) => {
+                let pictures = TensorData::new(completed.clone(), [self.samples, c, h, w]);
+                let named = judge(Tensor::from_data(pictures, &device));
+                Some(named.iter().filter(|n| *n == class).count() as f64 / self.samples as f64)
+            }
+            _ => None,
+        };
+        let calls = problem.prior.calls();
+        Ok(Row {
+            picture,
+            class: *class,
+            mask: mask.name,
+            method: contender.name,
+            psnr_mean: measures[0],
+            psnr_best: measures[1],
+            diversity: measures[2],
+            agreement,
+            calls: calls.denoiser,
+            vjps: calls.vjp,
+            seconds,
+            images: completed,
+        })
+    }
+}
+
+/// In-hole PSNR of the mean, best in-hole PSNR of a sample, and diversity over the value range.
+fn measure(samples: &[f32], truth: &[f32], known: &[f32], range: f64) -> [f64; 3] {
+    let n = samples.len() / truth.len();
+    let hole: Vec<usize> = (0..truth.len()).filter(|i| known[*i] == 0.0).collect();
+    let value = |s: usize, i: usize| f64::from(samples[s * truth.len() + i]);
+    let psnr = |error: f64| 10.0 * (range * range / error.max(1e-12)).log10();
+    let mse = |f: &dyn Fn(usize) -> f64| {
+        hole.iter().map(|i| (f(*i) - f64::from(truth[*i])).powi(2)).sum::<f64>() / hole.len() as f64
+    };
+    let mean = |i: usize| (0..n).map(|s| value(s, i)).sum::<f64>() / n as f64;
+    let best = (0..n).map(|s| mse(&|i| value(s, i))).fold(f64::INFINITY, f64::min);
+    let variance = hole
+        .iter()
+        .map(|i| (0..n).map(|s| (value(s, *i) - mean(*i)).powi(2)).sum::<f64>() / (n.max(2) - 1) as f64)
+        .sum::<f64>()
+        / hole.len() as f64;
+    [psnr(mse(&mean)), psnr(best), variance.sqrt() / range]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_by_hand() {
+        // Two pixels known, two hidden; two samples that miss by 0.2 up and down on the first hidden pixel.
+        let (truth, known) = ([0.0, 0.5, -0.5, 1.0], [1.0, 1.0, 0.0, 0.0]);
+        let samples = [9.0, 9.0, -0.3, 1.0, 9.0, 9.0, -0.7, 1.0];
+        let [mean, best, diversity] = measure(&samples, &truth, &known, 2.0);
+        assert!(mean > 100.0, "the mean is exact: {mean}");
+        assert!((best - 10.0 * (4.0f64 / 0.02).log10()).abs() < 1e-4, "{best}");
+        // variance 0.08 on one of two pixels: sqrt(0.04) / 2
+        assert!((diversity - 0.1).abs() < 1e-6, "{diversity}");
+    }
+}

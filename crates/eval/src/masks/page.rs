@@ -1,0 +1,182 @@
+//! The results page: a table with error bars, paired differences, and pictures to look at.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{Benchmark, Row};
+use crate::stats::Mean;
+
+/// One cell of the table: a method under a mask, over all pictures.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// The mask protocol.
+    pub mask: &'static str,
+    /// The method.
+    pub method: &'static str,
+    /// In-hole PSNR of the samples' mean, dB.
+    pub psnr_mean: Mean,
+    /// Best in-hole PSNR of the samples, dB.
+    pub psnr_best: Mean,
+    /// Diversity inside the hole.
+    pub diversity: Mean,
+    /// Share of samples of the true class.
+    pub agreement: Option<Mean>,
+    /// Agreement of the reference method minus this one's, picture by picture.
+    pub reference_lead: Option<Mean>,
+    /// Mean forward calls a picture.
+    pub calls: f64,
+    /// Mean vector-Jacobian products a picture.
+    pub vjps: f64,
+    /// Mean seconds a picture.
+    pub seconds: f64,
+}
+
+/// The page's text and pictures.
+pub struct Page {
+    /// Markdown.
+    pub text: String,
+    /// File name, width, height, grey pixels.
+    pub pictures: Vec<(String, u32, u32, Vec<u8>)>,
+}
+
+/// A table row for each mask and method; leads are those of `reference`.
+pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Summary> {
+    let mut summaries = Vec::new();
+    for mask in benchmark.masks {
+        let of =
+            |method: &str| -> Vec<&Row> { rows.iter().filter(|r| r.mask == mask.name && r.method == method).collect() };
+        let agreements = |rows: &[&Row]| rows.iter().map(|r| r.agreement).collect::<Option<Vec<f64>>>();
+        let reference_agreement = agreements(&of(reference));
+        for contender in benchmark.contenders {
+            let rows = of(contender.name);
+            let mean = |f: &dyn Fn(&Row) -> f64| Mean::of(&rows.iter().map(|r| f(r)).collect::<Vec<_>>());
+            let agreement = agreements(&rows).filter(|a| !a.is_empty());
+            let reference_lead = match (&reference_agreement, &agreement) {
+                (Some(a), Some(b)) if contender.name != reference && a.len() == b.len() => Some(Mean::paired(a, b)),
+                _ => None,
+            };
+            summaries.push(Summary {
+                mask: mask.name,
+                method: contender.name,
+                psnr_mean: mean(&|r| r.psnr_mean),
+                psnr_best: mean(&|r| r.psnr_best),
+                diversity: mean(&|r| r.diversity),
+                agreement: agreement.as_deref().map(Mean::of),
+                reference_lead,
+                calls: mean(&|r| r.calls as f64).mean,
+                vjps: mean(&|r| r.vjps as f64).mean,
+                seconds: mean(&|r| r.seconds).mean,
+            });
+        }
+    }
+    summaries
+}
+
+/// Pictures shown under each mask.
+const SHOWN: usize = 4;
+
+/// The page. `command` is what regenerates it.
+pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &str) -> Page {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "# Inpainting methods on the prior `{}`\n\nMade by `{command}`.\n\n\
+         {} held-out pictures, {} samples each, seed {}, sigma_y {}, no class given. Every method may spend about {} forward \
+         calls a picture, all {} samples and the fit together; a vector-Jacobian product counts as two more calls. Intervals \
+         are 95 % over pictures. *Class* is the share of samples that a classifier gives the true class; *lead* is {reference}'s \
+         class agreement minus the row's, paired over pictures, bold where its interval lies above 0. PSNR and diversity are \
+         inside the hole only; diversity is the pixel standard deviation over samples relative to the value range. Log-weights \
+         are not computed here, since they change no sample. Seconds are for one picture with all threads busy on others.\n",
+        benchmark.prior.name,
+        benchmark.pictures.len(),
+        benchmark.samples,
+        benchmark.seed,
+        benchmark.sigma_y,
+        benchmark.cost,
+        benchmark.samples,
+    );
+    let summaries = summarise(rows, benchmark, reference);
+    let mut pictures = Vec::new();
+    for mask in benchmark.masks {
+        let _ = writeln!(
+            text,
+            "## `{}`: {}\n\n| method | class | lead | PSNR of the mean | best PSNR | diversity | calls | VJPs | s |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            mask.name, mask.about
+        );
+        for s in summaries.iter().filter(|s| s.mask == mask.name) {
+            let optional = |m: &Option<Mean>| m.as_ref().map_or_else(|| "-".into(), |m| format!("{m:.3}"));
+            let lead = match &s.reference_lead {
+                Some(lead) if lead.above_zero() => format!("**{lead:.3}**"),
+                lead => optional(lead),
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {lead} | {:.2} | {:.2} | {:.3} | {:.0} | {:.0} | {:.2} |",
+                s.method,
+                optional(&s.agreement),
+                s.psnr_mean,
+                s.psnr_best,
+                s.diversity,
+                s.calls,
+                s.vjps,
+                s.seconds
+            );
+        }
+        let file = format!("masks-{}.png", mask.name);
+        let names: Vec<_> = benchmark.contenders.iter().map(|c| c.name).collect();
+        let _ = writeln!(
+            text,
+            "\n![{}]({file})\n\nFor each picture, from top to bottom: {}; from left to right: truth, masked, samples.\n",
+            mask.name,
+            names.join(", ")
+        );
+        if let Some((width, height, pixels)) = grid(rows, benchmark, mask.name) {
+            pictures.push((file, width, height, pixels));
+        }
+    }
+    Page { text, pictures }
+}
+
+/// Truth, masked picture and samples, one line for each method, pictures below each other, enlarged twice. Grey priors only:
+/// the first channel is shown.
+fn grid(rows: &[Row], benchmark: &Benchmark, mask: &str) -> Option<(u32, u32, Vec<u8>)> {
+    let [_, h, w] = benchmark.prior.shape();
+    let (scale, gap, group) = (2, 2, 10);
+    let (cell_w, cell_h) = (w * scale + gap, h * scale + gap);
+    let protocol = benchmark.masks.iter().find(|m| m.name == mask)?;
+    let shown = SHOWN.min(benchmark.pictures.len());
+    let columns = benchmark.samples + 2;
+    let block = benchmark.contenders.len() * cell_h + group;
+    let (width, height) = (columns * cell_w, shown * block);
+    let mut pixels = vec![255u8; width * height];
+    let (low, high) = benchmark.prior.value_range;
+    for picture in 0..shown {
+        // Spread over the set, which is ordered by class.
+        let picture_index = picture * benchmark.pictures.len() / shown;
+        let truth = &benchmark.pictures[picture_index].0;
+        let known = protocol.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture_index as u64));
+        for (line, contender) in benchmark.contenders.iter().enumerate() {
+            let row =
+                rows.iter().find(|r| r.picture == picture_index && r.mask == mask && r.method == contender.name)?;
+            for column in 0..columns {
+                for y in 0..h * scale {
+                    for x in 0..w * scale {
+                        let at = y / scale * w + x / scale;
+                        let value = match column {
+                            0 => truth[at],
+                            1 if known[at] == 1.0 => truth[at],
+                            1 => 0.0,
+                            c => *row.images.get((c - 2) * truth.len() + at)?,
+                        };
+                        let grey = ((f64::from(value) - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8;
+                        pixels[(picture * block + line * cell_h + y) * width + column * cell_w + x] = grey;
+                    }
+                }
+            }
+        }
+    }
+    Some((width as u32, height as u32, pixels))
+}
