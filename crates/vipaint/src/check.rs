@@ -1,0 +1,196 @@
+//! One denoiser call on given tensors, to verify a converted prior against its origin.
+//!
+//! In: `z_t` `[B, C, H, W]`, and `sigma` `[B]` (sigma_t / alpha_t) or `t` `[B]` (the network's own time input); optionally
+//! `class` `[B]` (i64) and `v`, a cotangent of the shape of `z_t`. Out: `raw`, `x0_hat` and, with `v`, `vjp`.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use vipaint_core::prior::{Condition, Prior};
+use vipaint_core::{Level, Schedule};
+use vipaint_zoo::unet::UNet;
+use vipaint_zoo::{EdmScales, Header, Network, Parameterization};
+
+use crate::error::{Error, Result};
+use crate::priors::{Source, refuse};
+
+/// What is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The denoiser: `z_t` to `x0_hat`.
+    Denoiser,
+    /// The decoder: `z` to `x`.
+    Decoder,
+    /// The encoder: `x` to `z`.
+    Encoder,
+}
+
+/// Runs the check: the bytes of a safetensors file in, and out. `name` is the input's, for messages.
+///
+/// # Errors
+/// [`Error::Input`] when the prior or the input is not what it should be.
+pub fn check(prior: &Source, part: Part, input: &[u8], name: &str) -> Result<Vec<u8>> {
+    let (header, network) = vipaint_zoo::decode(&prior.bytes()?).map_err(|error| refuse(&prior.name(), &error))?;
+    let file = SafeTensors::deserialize(input).map_err(|e| wrong(name, format!("is not a safetensors file ({e})")))?;
+    let input = Input { file, name };
+    let prior = vipaint_zoo::prior(header.clone(), network.clone());
+    match part {
+        Part::Denoiser => denoise(&header, &network, &prior, &input),
+        Part::Decoder => through(&prior, &input, ("z", "x"), |prior, z| prior.autoencoder.decode(z)),
+        Part::Encoder => through(&prior, &input, ("x", "z"), |prior, x| prior.autoencoder.encode(x)),
+    }
+}
+
+fn denoise(header: &Header, network: &UNet, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
+    let z = input.image("z_t", prior.shape())?;
+    let batch = z.dims()[0];
+    let levels = input.levels(header, batch)?;
+    let classes = input.classes(batch, prior.classes.len())?;
+    let v = input.cotangent(z.dims())?;
+    let (mut raws, mut estimates, mut products) = (Vec::new(), Vec::new(), Vec::new());
+    // A condition holds for a whole call, so samples of different classes go one by one.
+    for (i, (level, class)) in levels.iter().zip(&classes).enumerate() {
+        let z = z.clone().slice_dim(0, i..i + 1);
+        let (scale, time) = match header.parameterization {
+            Parameterization::Edm { sigma_data } => {
+                let scales = EdmScales::new(level.ratio(), sigma_data);
+                (scales.input / level.alpha, scales.noise)
+            }
+            Parameterization::Head { .. } => (1.0, level.t),
+        };
+        raws.push(network.forward(z.clone() * scale, &[time], &[*class]));
+        let condition = Condition { class: *class };
+        let leaf = if v.is_some() { z.autodiff().require_grad() } else { z };
+        let x0_hat = prior.denoiser.x0_hat(leaf.clone(), &[*level], &condition)?;
+        if let Some(v) = &v {
+            estimates.push(x0_hat.clone().inner());
+            products.push(product(&leaf, x0_hat, v.clone().slice_dim(0, i..i + 1)));
+        } else {
+            estimates.push(x0_hat);
+        }
+    }
+    let mut out = vec![("raw", Tensor::cat(raws, 0)), ("x0_hat", Tensor::cat(estimates, 0))];
+    if v.is_some() {
+        out.push(("vjp", Tensor::cat(products, 0)));
+    }
+    output(&out, input.name)
+}
+
+fn through(
+    prior: &Prior,
+    input: &Input<'_>,
+    (from, to): (&'static str, &'static str),
+    map: fn(&Prior, Tensor<4>) -> Tensor<4>,
+) -> Result<Vec<u8>> {
+    let shape = if from == "z" { prior.shape() } else { prior.autoencoder.image_shape(prior.shape()) };
+    let given = input.image(from, shape)?;
+    let Some(v) = input.cotangent(map(prior, given.clone()).dims())? else {
+        return output(&[(to, map(prior, given))], input.name);
+    };
+    let leaf = given.autodiff().require_grad();
+    let result = map(prior, leaf.clone());
+    output(&[(to, result.clone().inner()), ("vjp", product(&leaf, result, v))], input.name)
+}
+
+/// The gradient of `<v, result>` with respect to `leaf`.
+fn product(leaf: &Tensor<4>, result: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    let v = v.autodiff();
+    let mut gradients = (result * v).sum().backward();
+    leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
+}
+
+/// The input's tensors.
+struct Input<'a> {
+    file: SafeTensors<'a>,
+    name: &'a str,
+}
+
+fn wrong(name: &str, problem: impl Into<String>) -> Error {
+    Error::input(name, problem, "see `vipaint prior check --help` for the tensors it should hold")
+}
+
+impl Input<'_> {
+    fn floats(&self, tensor: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
+        let Ok(view) = self.file.tensor(tensor) else { return Ok(None) };
+        if view.dtype() != Dtype::F32 {
+            return Err(wrong(self.name, format!("has {tensor} as {:?}, not F32", view.dtype())));
+        }
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        Ok(Some((view.shape().to_vec(), values)))
+    }
+
+    fn image(&self, tensor: &str, [c, h, w]: [usize; 3]) -> Result<Tensor<4>> {
+        let found = self.floats(tensor)?.ok_or_else(|| wrong(self.name, format!("has no tensor {tensor}")))?;
+        match found {
+            (shape, values) if shape.len() == 4 && shape[0] > 0 && shape[1..] == [c, h, w] => {
+                Ok(Tensor::from_data(TensorData::new(values, [shape[0], c, h, w]), &Device::flex()))
+            }
+            (shape, _) => Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not [B, {c}, {h}, {w}]"))),
+        }
+    }
+
+    fn cotangent(&self, dims: [usize; 4]) -> Result<Option<Tensor<4>>> {
+        match self.floats("v")? {
+            None => Ok(None),
+            Some((shape, values)) if shape == dims => {
+                Ok(Some(Tensor::from_data(TensorData::new(values, dims), &Device::flex())))
+            }
+            Some((shape, _)) => Err(wrong(self.name, format!("has v of shape {shape:?}, not {dims:?}"))),
+        }
+    }
+
+    fn levels(&self, header: &Header, batch: usize) -> Result<Vec<Level>> {
+        let (tensor, (shape, values)) = match (self.floats("sigma")?, self.floats("t")?) {
+            (Some(sigma), None) => ("sigma", sigma),
+            (None, Some(t)) => ("t", t),
+            _ => return Err(wrong(self.name, "must hold either sigma or t")),
+        };
+        if shape != [batch] {
+            return Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not [{batch}]")));
+        }
+        let level = |value: &f32| {
+            let value = f64::from(*value);
+            let ratio = match (tensor, &header.parameterization) {
+                ("sigma", _) => value,
+                (_, Parameterization::Edm { .. }) => (4.0 * value).exp(),
+                (_, Parameterization::Head { .. }) => header.schedule.level(value).ratio(),
+            };
+            let level = match header.schedule {
+                // A network trained under it takes any noise level, beyond the ends of its grids, too.
+                Schedule::Ve { .. } => Level { t: ratio, alpha: 1.0, sigma: ratio },
+                _ => header.schedule.level_at_ratio(ratio),
+            };
+            let near = (level.ratio() / ratio - 1.0).abs() < 1e-4;
+            let problem = || wrong(self.name, format!("has {tensor} {value}, outside the prior's schedule"));
+            if ratio > 0.0 && near { Ok(level) } else { Err(problem()) }
+        };
+        values.iter().map(level).collect()
+    }
+
+    fn classes(&self, batch: usize, known: usize) -> Result<Vec<Option<usize>>> {
+        let Ok(view) = self.file.tensor("class") else { return Ok(vec![None; batch]) };
+        if view.dtype() != Dtype::I64 || view.shape() != [batch] {
+            return Err(wrong(self.name, format!("must hold class as I64 of shape [{batch}]")));
+        }
+        let class = |bytes: &[u8]| {
+            let value = bytes.try_into().map(i64::from_le_bytes).unwrap_or(-1);
+            let index = usize::try_from(value).ok().filter(|index| *index < known);
+            let problem =
+                || wrong(self.name, format!("has class {value}, but the prior knows {known} classes, from 0 on"));
+            index.map(Some).ok_or_else(problem)
+        };
+        view.data().chunks_exact(8).map(class).collect()
+    }
+}
+
+fn output(tensors: &[(&str, Tensor<4>)], name: &str) -> Result<Vec<u8>> {
+    let failed = |problem: String| Error::input(name, problem, "report this as a defect");
+    let mut bytes = Vec::new();
+    for (tensor, values) in tensors {
+        let data = values.try_to_vec_as::<f32>().map_err(|e| failed(e.to_string()))?;
+        bytes.push((*tensor, values.dims(), data.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()));
+    }
+    let views = bytes.iter().map(|(name, dims, data)| Ok((*name, TensorView::new(Dtype::F32, dims.to_vec(), data)?)));
+    let views: std::result::Result<Vec<_>, safetensors::SafeTensorError> = views.collect();
+    let file = views.and_then(|views| safetensors::serialize(views, None));
+    file.map_err(|e| failed(e.to_string()))
+}

@@ -1,0 +1,210 @@
+//! The arguments as they are written; [`crate::validate`] makes sense of them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Image restoration with diffusion priors.
+#[derive(Debug, Parser)]
+#[command(name = "vipaint", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub machine: Machine,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the work is done and how it is told.
+#[derive(Debug, Args)]
+pub struct Machine {
+    /// Threads; all cores by default. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// cpu, or vulkan, cuda, metal, rocm with the cargo feature of that name.
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Print the report as JSON on stdout, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Complete an embedded picture with an embedded prior: a grid to look at, in seconds.
+    Demo(Demo),
+    /// Complete the hidden part of a picture.
+    Inpaint(Inpaint),
+    /// Optimise the posterior of a picture once and keep it in a file.
+    Fit(Fit),
+    /// Draw samples from a posterior file.
+    Sample(Sample),
+    /// Train a prior from a recipe; the same command goes on where it was stopped.
+    Train(Train),
+    /// Look at priors.
+    #[command(subcommand)]
+    Prior(Prior),
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Embedded picture: ankle-boot, bag, coat, dress, sandal, shirt, sneaker or trouser.
+    #[arg(long, value_name = "NAME", default_value = "ankle-boot")]
+    pub picture: String,
+    /// What to hide: half, box, centre (all but it), random70, random92, lines or grid.
+    #[arg(long, value_name = "WHAT", default_value = "half")]
+    pub hide: String,
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(flatten)]
+    pub amount: Amount,
+    /// Folder for the results.
+    #[arg(short, long, value_name = "DIR", default_value = "out/demo")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Inpaint {
+    #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(flatten)]
+    pub amount: Amount,
+    /// Folder for the results.
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Fit {
+    #[command(flatten)]
+    pub files: Files,
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Posterior file to write.
+    #[arg(long, value_name = "FILE")]
+    pub posterior: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Sample {
+    /// Posterior file to draw from; a fit that was interrupted is completed first.
+    #[arg(long, value_name = "FILE")]
+    pub posterior: PathBuf,
+    /// The prior it was fitted under, if that is not an embedded one: a file.
+    #[arg(long, value_name = "PRIOR")]
+    pub prior: Option<String>,
+    #[command(flatten)]
+    pub amount: Amount,
+    /// Folder for the results.
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Train {
+    /// The recipe, a TOML file (see priors/fashion/recipe.toml).
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Folder of the run: checkpoints, sample grids, curves, the prior file. By default runs/ and the recipe's name.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Prior {
+    /// List the embedded priors.
+    List,
+    /// Describe a prior.
+    Info {
+        /// Embedded name or file.
+        prior: String,
+    },
+    /// Run one denoiser call on given tensors, to compare a converted prior with its origin.
+    ///
+    /// IN holds z_t [B,C,H,W] f32 and either t [B] (the network's own time input) or sigma [B] (sigma_t / alpha_t), and
+    /// optionally class [B] i64 and v [B,C,H,W], a cotangent. OUT gets raw (the network's raw output), x0_hat and, if v was
+    /// given, vjp (the gradient of <v, x0_hat> with respect to z_t). With --decode IN holds z and OUT gets x; with --encode
+    /// IN holds x and OUT gets z.
+    Check {
+        /// Embedded name or file.
+        prior: String,
+        /// Safetensors file with the inputs.
+        #[arg(long, value_name = "IN")]
+        input: PathBuf,
+        /// Safetensors file for the results.
+        #[arg(long, value_name = "OUT")]
+        output: PathBuf,
+        /// Check the decoder.
+        #[arg(long, conflicts_with = "encode")]
+        decode: bool,
+        /// Check the encoder.
+        #[arg(long)]
+        encode: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Files {
+    /// The picture: PNG, JPEG or WebP, of any size.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// The mask, a picture of the same size: white is known, black is hidden.
+    #[arg(long, value_name = "MASK")]
+    pub mask: PathBuf,
+    /// The colour of known pixels in the mask.
+    #[arg(long, value_name = "COLOUR", value_enum, default_value_t = Keep::White)]
+    pub mask_keep: Keep,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Keep {
+    White,
+    Black,
+}
+
+/// How a picture is restored.
+#[derive(Debug, Args)]
+pub struct Ask {
+    /// Embedded name (see `vipaint prior list`) or file.
+    #[arg(long, value_name = "PRIOR", default_value = "fashion")]
+    pub prior: String,
+    /// The class the picture is said to be of: a name or an index of the prior's.
+    #[arg(long, value_name = "CLASS")]
+    pub class: Option<String>,
+    /// Strength of the class while sampling; 1 is the conditional prior itself.
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub cfg_scale: Option<f64>,
+    /// vipaint, dps, repaint or unconditional.
+    #[arg(long, value_name = "METHOD", default_value = "vipaint")]
+    pub method: String,
+    /// A set of hyperparameters.
+    #[arg(long, value_enum, default_value_t = Preset::Balanced)]
+    pub preset: Preset,
+    /// Set a hyperparameter; may be repeated. A wrong key lists the right ones.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Noise of the known pixels in a range of [-1, 1]: gaussian:S, laplace:S or none.
+    #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
+    pub noise: String,
+    /// Seed of everything random: the same seed gives the same pictures.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Preset {
+    Fast,
+    Balanced,
+    Best,
+}
+
+#[derive(Debug, Args)]
+pub struct Amount {
+    /// Samples to draw.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
+    pub samples: usize,
+    /// Samples that go through the network together. Results do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub batch: usize,
+}

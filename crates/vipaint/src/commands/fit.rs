@@ -1,0 +1,29 @@
+//! `vipaint fit`
+
+use std::process::ExitCode;
+
+use vipaint::save::{report, save_posterior};
+use vipaint::{Given, Result};
+
+use crate::{cli, validate};
+
+pub fn run(raw: cli::Fit, json: bool) -> Result<ExitCode> {
+    let plan = validate::ask(raw.ask)?;
+    validate::writable("--posterior", &raw.posterior)?;
+    let keep = validate::keep(raw.files.mask_keep);
+    let job = super::prepare(plan, || Given::open(&raw.files.image, &raw.files.mask, keep))?;
+    let outcome = super::watched(|observer| job.fit(observer))?;
+    save_posterior(&outcome, &raw.posterior)?;
+    if json {
+        super::print_json(&report(&outcome, "fit"));
+    } else if let Some(terms) = outcome.fit.as_ref().and_then(|fit| fit.trace.last()) {
+        let (stage, total) = (&outcome.fitting, terms.total());
+        println!("fit       {:6.1} s, {} calls; bound {total:.1} nats", stage.seconds, stage.calls.denoiser);
+        println!("posterior {}", raw.posterior.display());
+    }
+    if !outcome.interrupted {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("interrupted; {}", super::how_to_resume(&outcome, &raw.posterior, 8, "out".as_ref()));
+    Ok(ExitCode::from(super::INTERRUPTED))
+}

@@ -1,0 +1,120 @@
+//! The subcommands: one file each.
+
+pub mod demo;
+pub mod fit;
+pub mod inpaint;
+pub mod prior;
+pub mod sample;
+pub mod train;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use vipaint::save::{Folder, Saved};
+use vipaint::{Given, Job, Outcome, Request, Result, priors};
+
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+use crate::validate::Plan;
+
+/// The exit code of work that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+/// A job, ready to run, with its warnings told.
+fn prepare(plan: Plan, given: impl FnOnce() -> Result<Given>) -> Result<Job> {
+    let prior = plan.prior.load()?;
+    let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
+    let job = Job::new(Request { given: given()?, prior, class, settings: plan.settings, seed: plan.seed })?;
+    tell_about(&job);
+    Ok(job)
+}
+
+/// What a user should hear before the work starts.
+fn tell_about(job: &Job) {
+    let (work, mask) = (job.workspace(), job.workspace().mask());
+    for warning in mask.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    for note in work.notes() {
+        eprintln!("note: {note}");
+    }
+    eprintln!("{}, {:.1} % hidden", work.picture().describe(), 100.0 * mask.hidden_share());
+}
+
+/// Runs `work` with a progress display and Ctrl-C.
+fn watched(work: impl FnOnce(&mut vipaint::Observer) -> Result<Outcome>) -> Result<Outcome> {
+    let interrupt = Interrupt::listen()?;
+    let mut progress = Progress::new();
+    let outcome = work(&mut |event| {
+        progress.on(event);
+        interrupt.flow()
+    });
+    progress.finish();
+    outcome
+}
+
+/// Saves what there is and tells about it.
+fn conclude(outcome: &Outcome, folder: &Folder, command: &str, json: bool) -> Result<ExitCode> {
+    let saved = outcome.save(folder, command)?;
+    if json {
+        print_json(&saved.report);
+    } else {
+        print_summary(outcome, folder, &saved);
+    }
+    if !outcome.interrupted {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let asked = outcome.amount.map_or(0, |amount| amount.samples);
+    let posterior = folder.path().join("posterior.safetensors");
+    match outcome.fit {
+        Some(_) => eprintln!("interrupted; {}", how_to_resume(outcome, &posterior, asked, folder.path())),
+        None => eprintln!(
+            "interrupted; {} of {asked} samples are in {}; run the same command again for all of them",
+            outcome.samples.len(),
+            folder.path().display()
+        ),
+    }
+    Ok(ExitCode::from(INTERRUPTED))
+}
+
+fn how_to_resume(outcome: &Outcome, posterior: &Path, samples: usize, folder: &Path) -> String {
+    let state = match &outcome.fit {
+        Some(fit) if !fit.done() => format!("the fit stands at {} of {}", fit.trace.len(), fit.options.iterations),
+        _ => format!("the fit is complete, {} of {samples} samples are drawn", outcome.samples.len()),
+    };
+    format!(
+        "{state}; go on with: vipaint sample --posterior {} -n {samples} -o {}",
+        posterior.display(),
+        folder.display()
+    )
+}
+
+fn print_json(value: &serde_json::Value) {
+    // A value always serialises.
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+fn print_summary(outcome: &Outcome, folder: &Folder, saved: &Saved) {
+    let (fitting, sampling) = (&outcome.fitting, &outcome.sampling);
+    if let Some(terms) = outcome.fit.as_ref().and_then(|fit| fit.trace.last()) {
+        println!(
+            "fit       {:6.1} s, {} calls, {} with gradients; bound {:.1} nats",
+            fitting.seconds,
+            fitting.calls.denoiser,
+            fitting.calls.vjp,
+            terms.total()
+        );
+    }
+    println!(
+        "sampling  {:6.1} s, {} calls, {} with gradients; {} samples",
+        sampling.seconds,
+        sampling.calls.denoiser,
+        sampling.calls.vjp,
+        outcome.samples.len()
+    );
+    let grid = folder.path().join("grid.png");
+    if saved.files.contains(&grid) {
+        println!("look at   {}", grid.display());
+    }
+    println!("details   {}", folder.path().join("report.json").display());
+}

@@ -1,0 +1,29 @@
+//! `vipaint sample`
+
+use std::process::ExitCode;
+
+use vipaint::picture::read;
+use vipaint::priors::{self, EMBEDDED};
+use vipaint::save::Folder;
+use vipaint::{Error, Job, Result};
+
+use crate::{cli, validate};
+
+pub fn run(raw: cli::Sample, json: bool) -> Result<ExitCode> {
+    let amount = validate::amount(&raw.amount)?;
+    let source = raw.prior.as_deref().map(priors::Source::named).transpose()?;
+    let folder = Folder::open(&raw.output)?;
+    let name = raw.posterior.display().to_string();
+    let bytes = read(&raw.posterior)?;
+    let (job, fit) = Job::load(&bytes, &name, |prior, hash| match source {
+        Some(source) => source.load(),
+        None if EMBEDDED.iter().any(|embedded| embedded.name == prior) => priors::Source::named(prior)?.load(),
+        None => {
+            let problem = format!("was fitted under prior {prior} ({hash}), which is not embedded");
+            Err(Error::input(&name, problem, "give that prior's file with --prior"))
+        }
+    })?;
+    super::tell_about(&job);
+    let outcome = super::watched(|observer| job.resume(fit, amount, observer))?;
+    super::conclude(&outcome, &folder, "sample", json)
+}

@@ -1,0 +1,77 @@
+//! `vipaint train`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+use vipaint::{Error, Result};
+use vipaint_train::{Event, Options, Recipe, export, train};
+
+use crate::cli;
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+
+pub fn run(raw: cli::Train, json: bool) -> Result<ExitCode> {
+    let recipe = Recipe::load(&raw.recipe).map_err(refuse)?;
+    let folder = raw.output.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
+    let interrupt = Interrupt::listen()?;
+    let options = Options { stop: interrupt.flag(), ..Options::default() };
+    let mut progress = Progress::new();
+    train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &event)).map_err(refuse)?;
+    progress.finish();
+    let prior = folder.join(format!("{}.safetensors", recipe.name));
+    let outcome = export(&folder, &prior).map_err(refuse)?;
+    if json {
+        super::print_json(&json!({
+            "recipe": raw.recipe, "folder": folder, "prior": prior,
+            "finished": outcome.finished, "images": outcome.images, "seconds": outcome.seconds,
+        }));
+    } else {
+        println!("seen      {} of {} pictures in {:.0} s", outcome.images, recipe.images, outcome.seconds);
+        println!("prior     {}", prior.display());
+    }
+    if outcome.finished {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("interrupted; go on with: vipaint train {} -o {}", raw.recipe.display(), folder.display());
+    Ok(ExitCode::from(super::INTERRUPTED))
+}
+
+fn tell(progress: &mut Progress, event: &Event) {
+    match event {
+        Event::Started { parameters, images, .. } => {
+            eprintln!(
+                "{parameters} weights; {}",
+                match images {
+                    0 => "from the start".to_string(),
+                    images => format!("going on after {images} pictures"),
+                }
+            );
+        }
+        Event::Step { images, of, loss, images_per_second, .. } => {
+            progress.tell("train", *images, *of, format!("loss {loss:.4}, {images_per_second:.0} pictures/s"));
+        }
+        Event::Saved { path } => progress.note(&format!("saved {}", path.display())),
+        Event::Drawn { path } => progress.note(&format!("look at {}", path.display())),
+        Event::HeldOut { errors } => {
+            for error in errors {
+                progress.note(&format!("held out: {error:?}"));
+            }
+        }
+    }
+}
+
+fn refuse(error: vipaint_train::Error) -> Error {
+    use vipaint_train::Error as Train;
+    let text = error.to_string();
+    match error {
+        Train::Io { ref path, ref source } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::input(path.display().to_string(), "does not exist", "check the path")
+        }
+        Train::Io { .. } | Train::Plot(_) => {
+            Error::Resource { what: "train".into(), problem: text, remedy: "check the folder and the disk".into() }
+        }
+        Train::Diverged { .. } => Error::input("recipe", text, "start again in a new folder"),
+        _ => Error::input("train", text, "correct it and run the command again"),
+    }
+}

@@ -1,0 +1,228 @@
+//! From a request to samples.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use vipaint_core::event::Observer;
+use vipaint_core::measurement::{Likelihood, Measurement};
+use vipaint_core::operator::Mask as Operator;
+use vipaint_core::posterior::{Fit, Problem};
+use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
+use vipaint_core::sampler::{Draw, Samples};
+
+use crate::error::{Error, Result};
+use crate::given::{Given, Origin};
+use crate::picture::Workspace;
+use crate::settings::Settings;
+
+/// What is asked for: a picture with its mask, a prior, and how to go about it.
+pub struct Request {
+    /// The picture and its mask.
+    pub given: Given,
+    /// The prior.
+    pub prior: Prior,
+    /// The class the picture is said to be of, if any.
+    pub class: Option<usize>,
+    /// Method and hyperparameters.
+    pub settings: Settings,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+/// How many samples to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount {
+    /// Samples.
+    pub samples: usize,
+    /// Samples that go through the network together; it does not change them.
+    pub batch: usize,
+}
+
+/// A request brought to the prior's size, ready to run.
+pub struct Job {
+    pub(crate) origins: [Origin; 2],
+    pub(crate) workspace: Workspace,
+    pub(crate) problem: Problem,
+    pub(crate) settings: Settings,
+    pub(crate) seed: u64,
+}
+
+/// What a stage cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Stage {
+    /// Network calls.
+    pub calls: Calls,
+    /// Wall-clock time.
+    pub seconds: f64,
+}
+
+/// What a job gave.
+pub struct Outcome {
+    /// The job.
+    pub job: Job,
+    /// How much was asked for; `None` if it was only a fit.
+    pub amount: Option<Amount>,
+    /// The samples, at the prior's size, values in [0, 1] (unclipped), `[channels, size, size]` each.
+    pub samples: Vec<Vec<f32>>,
+    /// Importance log-weights of the samples, where the method has them.
+    pub log_weights: Option<Vec<f64>>,
+    /// The fit, where the method has one.
+    pub fit: Option<Fit>,
+    /// Cost of the fit.
+    pub fitting: Stage,
+    /// Cost of drawing.
+    pub sampling: Stage,
+    /// Whether it was stopped before it was complete.
+    pub interrupted: bool,
+}
+
+impl Job {
+    /// Brings the picture to the prior's size.
+    ///
+    /// # Errors
+    /// When the picture does not suit the prior.
+    pub fn new(request: Request) -> Result<Self> {
+        let Request { given, prior, class, settings, seed } = request;
+        let [channels, height, width] = prior.autoencoder.image_shape(prior.shape());
+        if height != width || ![1, 3].contains(&channels) {
+            let problem = format!("makes pictures of {width}x{height} with {channels} channels");
+            return Err(Error::input(prior.name, problem, "take a prior for square pictures with 1 or 3 channels"));
+        }
+        let name = &given.picture_origin.name;
+        let workspace = Workspace::new(given.picture, given.mask, channels, height, settings.context, name)?;
+        let measurement = measure(&workspace, &prior, settings.noise)?;
+        let guidance = Guidance { condition: Condition { class }, cfg_scale: settings.cfg_scale };
+        let problem = Problem::new(prior, measurement, guidance)?;
+        Ok(Self { origins: [given.picture_origin, given.mask_origin], workspace, problem, settings, seed })
+    }
+
+    /// The picture that is worked on.
+    pub fn workspace(&self) -> &Workspace {
+        &self.workspace
+    }
+
+    /// Runs the whole method.
+    ///
+    /// # Errors
+    /// Those of the method.
+    pub fn run(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+        match self.start()? {
+            Some(fit) => self.resume(fit, amount, observer),
+            None => self.draw(amount, observer),
+        }
+    }
+
+    /// Only fits the posterior.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the method has none, and those of the fit.
+    pub fn fit(self, observer: &mut Observer) -> Result<Outcome> {
+        let problem = || format!("{} fits nothing that could be kept", self.settings.method.name);
+        let mut fit = self.start()?.ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
+        let (interrupted, fitting) = self.timed(|job| fit.run(&job.problem, observer))?;
+        Ok(Outcome {
+            job: self,
+            amount: None,
+            samples: Vec::new(),
+            log_weights: None,
+            fit: Some(fit),
+            fitting,
+            sampling: Stage::default(),
+            interrupted,
+        })
+    }
+
+    /// Completes a fit, if it is not complete, and draws from it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the method has no fit, and those of the method.
+    pub fn resume(self, mut fit: Fit, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+        let problem = || format!("{} draws from no posterior", self.settings.method.name);
+        let vipaint = self.settings.vipaint().ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
+        let (stopped, fitting) = self.timed(|job| fit.run(&job.problem, observer))?;
+        let (drawn, sampling) = self.timed(|job| match stopped {
+            true => Ok(Samples { interrupted: true, ..Samples::default() }),
+            false => vipaint.sample_fit(&fit, &job.problem, &job.draw_of(amount), observer),
+        })?;
+        self.outcome(drawn, amount, Some(fit), (fitting, sampling))
+    }
+
+    fn draw(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+        let sampler = self.settings.sampler()?;
+        let (drawn, sampling) = self.timed(|job| sampler.sample(&job.problem, &job.draw_of(amount), observer))?;
+        self.outcome(drawn, amount, None, (Stage::default(), sampling))
+    }
+
+    /// A fit before its first step, if the method is one that fits.
+    fn start(&self) -> Result<Option<Fit>> {
+        let vipaint = self.settings.vipaint();
+        Ok(vipaint.map(|vipaint| Fit::new(&self.problem, vipaint.fit_options(), self.seed)).transpose()?)
+    }
+
+    fn draw_of(&self, amount: Amount) -> Draw {
+        Draw { seed: self.seed, indices: 0..amount.samples, batch: amount.batch }
+    }
+
+    fn timed<T>(&self, work: impl FnOnce(&Self) -> vipaint_core::Result<T>) -> Result<(T, Stage)> {
+        let (start, before) = (Instant::now(), self.problem.prior.calls());
+        let value = work(self)?;
+        Ok((value, Stage { calls: self.problem.prior.calls() - before, seconds: start.elapsed().as_secs_f64() }))
+    }
+
+    fn outcome(self, drawn: Samples, amount: Amount, fit: Option<Fit>, stages: (Stage, Stage)) -> Result<Outcome> {
+        let (low, high) = self.problem.prior.value_range;
+        let unit = |value: f32| ((f64::from(value) - low) / (high - low)) as f32;
+        let samples = match drawn.images {
+            None => Vec::new(),
+            Some(images) => {
+                let length = images.dims()[1..].iter().product::<usize>();
+                let values = images.try_to_vec_as::<f32>().map_err(|error| Error::Resource {
+                    what: "device".into(),
+                    problem: format!("the samples cannot be read ({error})"),
+                    remedy: "try again, or use --device cpu".into(),
+                })?;
+                values.chunks_exact(length).map(|sample| sample.iter().copied().map(unit).collect()).collect()
+            }
+        };
+        Ok(Outcome {
+            job: self,
+            amount: Some(amount),
+            samples,
+            log_weights: drawn.log_weights,
+            fit,
+            fitting: stages.0,
+            sampling: stages.1,
+            interrupted: drawn.interrupted,
+        })
+    }
+}
+
+impl Outcome {
+    /// The samples' indices, the one with the largest importance weight first; in their order if there are none.
+    pub fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.samples.len()).collect();
+        if let Some(weights) = &self.log_weights {
+            order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+        }
+        order
+    }
+}
+
+/// `y`, with the picture's values brought to the prior's range.
+fn measure(workspace: &Workspace, prior: &Prior, noise: Likelihood) -> Result<Measurement> {
+    let device = Device::flex();
+    let shape = prior.autoencoder.image_shape(prior.shape());
+    let [channels, height, width] = shape;
+    let (low, high) = prior.value_range;
+    let known: Vec<f32> = workspace.known().iter().map(|known| f32::from(u8::from(*known))).collect();
+    let known = known.repeat(channels);
+    let scaled = workspace.values().iter().map(|value| (low + f64::from(*value) * (high - low)) as f32);
+    let y: Vec<f32> = scaled.zip(&known).map(|(value, known)| value * known).collect();
+    let y = Tensor::from_data(TensorData::new(y, [1, channels, height, width]), &device);
+    let operator = Operator::new(&known, shape, &device)?;
+    // The noise is stated in a range of 2.
+    let likelihood = Likelihood { sigma_y: noise.sigma_y * (high - low) / 2.0, ..noise };
+    Ok(Measurement::new(Arc::new(operator), y, likelihood)?)
+}

@@ -1,0 +1,102 @@
+//! Posterior files: the engine's fit, with the picture, its mask and the settings, so that samples can be drawn from the
+//! file alone.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use vipaint_core::measurement::Likelihood;
+use vipaint_core::posterior::{Fit, Stored};
+use vipaint_core::prior::Prior;
+
+use crate::error::{Error, Result};
+use crate::given::{Given, Origin};
+use crate::job::{Job, Request};
+use crate::picture::{Keep, Mask, Picture};
+use crate::settings::Settings;
+
+const PICTURE: &str = "vipaint.picture.png";
+const MASK: &str = "vipaint.mask.png";
+const REQUEST: &str = "vipaint.request.json";
+
+/// What the engine's file does not hold.
+#[derive(Serialize, Deserialize)]
+struct Stated {
+    picture: Origin,
+    mask: Origin,
+    method: String,
+    options: Map<String, Value>,
+    cfg_scale: f64,
+    context: f64,
+    noise: Likelihood,
+    seed: u64,
+}
+
+impl Job {
+    /// A posterior file of a fit of this job. The same fit gives the same bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be put together.
+    pub fn posterior_file(&self, fit: &Fit) -> Result<Vec<u8>> {
+        let failed = |problem: String| Error::input("posterior", problem, "report this as a defect");
+        let [picture, mask] = self.origins.clone();
+        let Settings { method, options, cfg_scale, context, noise } = self.settings.clone();
+        let stated =
+            Stated { picture, mask, method: method.name.into(), options, cfg_scale, context, noise, seed: self.seed };
+        let stated = serde_json::to_vec(&stated).map_err(|e| failed(e.to_string()))?;
+        let picture = self.workspace.picture().to_png().map_err(|e| failed(e.to_string()))?;
+        let mask = self.workspace.mask().to_png().map_err(|e| failed(e.to_string()))?;
+
+        let engine = fit.save(&self.problem, &BTreeMap::new())?;
+        let damaged = |e: safetensors::SafeTensorError| failed(e.to_string());
+        let (_, metadata) = SafeTensors::read_metadata(&engine).map_err(damaged)?;
+        let file = SafeTensors::deserialize(&engine).map_err(damaged)?;
+        let mut views = file.tensors();
+        for (name, bytes) in [(PICTURE, &picture), (MASK, &mask), (REQUEST, &stated)] {
+            views.push((name.into(), TensorView::new(Dtype::U8, vec![bytes.len()], bytes).map_err(damaged)?));
+        }
+        safetensors::serialize(views, metadata.metadata().clone()).map_err(damaged)
+    }
+
+    /// The job and the fit in a posterior file. `prior` gives the prior of a name and a hash.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when the file is damaged, or of another prior.
+    pub fn load(bytes: &[u8], name: &str, prior: impl FnOnce(&str, &str) -> Result<Prior>) -> Result<(Self, Fit)> {
+        let bad = |problem: String| Error::input(name, problem, "make it again with `vipaint fit`");
+        let engine = |error: vipaint_core::Error| match error {
+            vipaint_core::Error::PosteriorFile(problem) => bad(problem),
+            other => bad(other.to_string()),
+        };
+        let stored = Stored::load(bytes, &Device::flex()).map_err(engine)?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| bad(format!("is damaged ({e})")))?;
+        let part = |part: &str| {
+            let view = file.tensor(part).map_err(|_| bad(format!("has no part {part}")))?;
+            if view.dtype() == Dtype::U8 { Ok(view.data()) } else { Err(bad(format!("has a damaged part {part}"))) }
+        };
+        let stated: Stated = serde_json::from_slice(part(REQUEST)?).map_err(|e| bad(format!("is damaged ({e})")))?;
+        let given = Given {
+            picture: Picture::decode(part(PICTURE)?, name)?,
+            picture_origin: stated.picture,
+            mask: Mask::decode(part(MASK)?, name, Keep::White)?,
+            mask_origin: stated.mask,
+        };
+        given.mask.check(&given.picture, name)?;
+        let settings =
+            Settings::restore(&stated.method, stated.options, stated.cfg_scale, stated.context, stated.noise)
+                .map_err(|e| bad(format!("was made with options that this version does not know ({e})")))?;
+        let class = stored.guidance.condition.class;
+        let request = Request {
+            given,
+            prior: prior(&stored.prior_name, &stored.prior_hash)?,
+            class,
+            settings,
+            seed: stated.seed,
+        };
+        let job = Self::new(request)?;
+        let fit = stored.fit(&job.problem).map_err(engine)?;
+        Ok((job, fit))
+    }
+}

@@ -1,0 +1,142 @@
+//! Where priors come from: embedded in the program, or a file.
+
+use std::path::PathBuf;
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+use vipaint_core::prior::Prior;
+
+use crate::error::{Error, Result};
+use crate::names;
+
+/// A prior that ships with the program.
+pub struct Embedded {
+    /// Its name.
+    pub name: &'static str,
+    /// One line on what it makes.
+    pub about: &'static str,
+    bytes: &'static [u8],
+}
+
+/// Every embedded prior; the first is the default.
+pub const EMBEDDED: &[Embedded] = &[Embedded {
+    name: "fashion",
+    about: "32x32 grey, ten classes of garments, trained on Fashion-MNIST (see priors/fashion)",
+    bytes: include_bytes!("../../../priors/fashion/fashion.safetensors"),
+}];
+
+/// A place to load a prior from.
+#[derive(Clone)]
+pub enum Source {
+    /// In the program.
+    Embedded(&'static Embedded),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// The prior that `--prior` means: an embedded name or the path of a file. Nothing is read yet.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it is neither.
+    pub fn named(text: &str) -> Result<Self> {
+        if let Some(embedded) = EMBEDDED.iter().find(|prior| prior.name == text) {
+            return Ok(Self::Embedded(embedded));
+        }
+        let path = PathBuf::from(text);
+        if path.is_dir() {
+            let problem = format!("{text} is a folder");
+            return Err(Error::usage("--prior", problem, "give the .safetensors file in it"));
+        }
+        if path.exists() {
+            return Ok(Self::File(path));
+        }
+        let names = EMBEDDED.iter().map(|prior| prior.name);
+        let remedy = match text.split_once(':') {
+            Some(("hf" | "exec", _)) => "download the prior and give its file".to_string(),
+            _ => format!("{} (or the path of a .safetensors file)", names::remedy(text, names)),
+        };
+        Err(Error::usage("--prior", format!("there is no prior {text:?}, neither embedded nor as a file"), remedy))
+    }
+
+    /// The bytes of the prior's file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it cannot be read.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        match self {
+            Self::Embedded(embedded) => Ok(embedded.bytes.to_vec()),
+            Self::File(path) => std::fs::read(path).map_err(|error| Error::unreadable(path, &error)),
+        }
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded(embedded) => embedded.name.to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    /// Loads the prior.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it cannot be read or is damaged.
+    pub fn load(&self) -> Result<Prior> {
+        let prior = match self {
+            Self::Embedded(embedded) => vipaint_zoo::load_bytes(embedded.bytes),
+            Self::File(_) => vipaint_zoo::load_bytes(&self.bytes()?),
+        };
+        prior.map_err(|error| refuse(&self.name(), &error))
+    }
+}
+
+/// A prior file that cannot be used.
+pub(crate) fn refuse(name: &str, error: &vipaint_zoo::Error) -> Error {
+    Error::input(
+        name,
+        format!("cannot be used as a prior ({error})"),
+        "take another copy, or make it with `vipaint train`",
+    )
+}
+
+/// The class that `--class` means: a name or an index.
+///
+/// # Errors
+/// [`Error::Usage`] when the prior does not have it.
+pub fn class(prior: &Prior, text: &str) -> Result<usize> {
+    if prior.classes.is_empty() {
+        return Err(Error::usage("--class", format!("prior {} knows no classes", prior.name), "leave the option out"));
+    }
+    let named = prior.classes.iter().position(|name| name.eq_ignore_ascii_case(text));
+    let indexed = || text.parse().ok().filter(|index| *index < prior.classes.len());
+    named.or_else(indexed).ok_or_else(|| {
+        let known = prior.classes.iter().map(String::as_str);
+        Error::usage("--class", format!("prior {} has no class {text:?}", prior.name), names::remedy(text, known))
+    })
+}
+
+/// What is known about a prior: its description and its weights.
+///
+/// # Errors
+/// [`Error::Input`] when it cannot be read or is damaged.
+pub fn info(source: &Source) -> Result<Value> {
+    let bytes = source.bytes()?;
+    let prior = source.load()?;
+    let (header, _) = vipaint_zoo::decode(&bytes).map_err(|error| refuse(&source.name(), &error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(&source.name(), &error.into()))?;
+    let parameters: usize = file.tensors().iter().map(|(_, view)| view.shape().iter().product::<usize>()).sum();
+    Ok(json!({
+        "name": prior.name,
+        "hash": prior.hash,
+        "shape": prior.shape(),
+        "value_range": prior.value_range,
+        "data_std": prior.data_std,
+        "classes": prior.classes,
+        "schedule": header.schedule,
+        "prediction": header.parameterization,
+        "network": header.network,
+        "parameters": parameters,
+        "bytes": bytes.len(),
+    }))
+}

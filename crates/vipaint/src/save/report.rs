@@ -1,0 +1,139 @@
+//! `report.json`: what was asked, what it cost, what came out.
+
+use serde_json::{Value, json};
+use vipaint_core::posterior::Fit;
+
+use crate::job::{Outcome, Stage};
+
+/// The report of an outcome; `command` is what was run.
+pub fn report(outcome: &Outcome, command: &str) -> Value {
+    let job = &outcome.job;
+    let (work, prior, settings) = (&job.workspace, &job.problem.prior, &job.settings);
+    let [picture, mask] = &job.origins;
+    let class = job.problem.guidance.condition.class;
+    let stage = |stage: &Stage| json!({ "denoiser": stage.calls.denoiser, "vjp": stage.calls.vjp });
+    let total = Stage {
+        calls: vipaint_core::prior::Calls {
+            denoiser: outcome.fitting.calls.denoiser + outcome.sampling.calls.denoiser,
+            vjp: outcome.fitting.calls.vjp + outcome.sampling.calls.vjp,
+        },
+        seconds: outcome.fitting.seconds + outcome.sampling.seconds,
+    };
+    let notes: Vec<&String> = work.mask().warnings().iter().chain(work.notes()).collect();
+    json!({
+        "program": "vipaint",
+        "version": env!("CARGO_PKG_VERSION"),
+        "command": command,
+        "interrupted": outcome.interrupted,
+        "inputs": {
+            "picture": { "name": picture.name, "sha256": picture.sha256, "kind": work.picture().describe() },
+            "mask": { "name": mask.name, "sha256": mask.sha256, "hidden_share": work.mask().hidden_share() },
+        },
+        "notes": notes,
+        "prior": { "name": prior.name, "hash": prior.hash, "shape": prior.shape() },
+        "condition": {
+            "class": class.and_then(|class| prior.classes.get(class)),
+            "class_index": class,
+            "cfg_scale": settings.cfg_scale,
+        },
+        "noise": job.problem.measurement.likelihood,
+        "method": settings.method.name,
+        "options": settings.options,
+        "context": settings.context,
+        "seed": job.seed,
+        "samples": {
+            "asked": outcome.amount.map(|amount| amount.samples),
+            "drawn": outcome.samples.len(),
+            "batch": outcome.amount.map(|amount| amount.batch),
+        },
+        "log_weights": outcome.log_weights,
+        "order": outcome.order(),
+        "effective_sample_size": outcome.log_weights.as_deref().map(effective_size),
+        "bound": outcome.fit.as_ref().and_then(bound),
+        "calls": {
+            "fit": stage(&outcome.fitting),
+            "sample": stage(&outcome.sampling),
+            "denoiser": total.calls.denoiser,
+            "vjp": total.calls.vjp,
+            "cost": total.calls.cost(),
+            "cost_means": "a denoiser call is 1, its vector-Jacobian product 2 more; a batch of 8 counts 8",
+        },
+        "seconds": {
+            "fit": outcome.fitting.seconds,
+            "sample": outcome.sampling.seconds,
+            "total": total.seconds,
+        },
+        "peak_memory_bytes": peak_memory(),
+        "device": "cpu",
+    })
+}
+
+fn bound(fit: &Fit) -> Option<Value> {
+    let last = fit.trace.last()?;
+    Some(json!({
+        "unit": "nats",
+        "reconstruction": last.reconstruction,
+        "hierarchy": last.hierarchy,
+        "prior": last.prior,
+        "start": last.start,
+        "total": last.total(),
+        "total_is": "reconstruction - hierarchy - prior - start, a Monte-Carlo estimate at the last iteration",
+        "bounds": what_it_bounds(fit),
+        "keypoints": fit.posterior.keypoints.iter().map(|k| k.level).collect::<Vec<_>>(),
+        "iterations": fit.trace.len(),
+        "totals": fit.trace.iter().map(vipaint_core::posterior::Terms::total).collect::<Vec<_>>(),
+    }))
+}
+
+/// What the total is a bound of, if of anything.
+fn what_it_bounds(fit: &Fit) -> String {
+    let likelihood = if fit.options.widen { "widened" } else { "plug-in" };
+    if fit.options.fit_cfg_scale != 1.0 {
+        return "nothing: with guidance other than 1 the reverse steps are no longer those of a normalised model"
+            .into();
+    }
+    let weighted = if fit.options.beta_prior == 1.0 && fit.options.beta_hierarchy == 1.0 {
+        ""
+    } else {
+        " The fit itself maximised another sum, with the weights beta."
+    };
+    format!(
+        "log p~(y) of this generative chain from below: the fine grid above the top keypoint, one hop between keypoints, \
+         and the {likelihood} one-step likelihood at the last keypoint. It is not log p(y) of the data model, and not \
+         comparable across keypoints, eta, likelihoods or priors.{weighted}"
+    )
+}
+
+/// The same for a plot.
+pub(super) fn bound_in_short(fit: &Fit) -> &'static str {
+    if fit.options.fit_cfg_scale == 1.0 {
+        "The total bounds log p~(y) of this chain (grid, hops, one-step likelihood) from below, not log p(y) of the data model."
+    } else {
+        "With guidance other than 1 the total bounds nothing."
+    }
+}
+
+/// `(sum w)^2 / sum w^2`: how many samples of equal weight these are worth.
+fn effective_size(log_weights: &[f64]) -> f64 {
+    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights = || log_weights.iter().map(|log| (log - largest).exp());
+    weights().sum::<f64>().powi(2) / weights().map(|w| w * w).sum::<f64>()
+}
+
+/// The process's largest resident size so far, where the system tells.
+pub(crate) fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_weights_count_fully_and_one_large_one_counts_alone() {
+        assert!((effective_size(&[-700.0; 8]) - 8.0).abs() < 1e-9);
+        assert!((effective_size(&[-700.0, -100.0, -690.0]) - 1.0).abs() < 1e-9);
+    }
+}

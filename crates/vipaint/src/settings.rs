@@ -1,0 +1,238 @@
+//! How a picture is restored: the method with its hyperparameters, guidance, noise.
+
+use serde_json::{Map, Value};
+use vipaint_core::measurement::{Family, Likelihood};
+use vipaint_core::sampler::{METHODS, Method, Sampler, Vipaint};
+
+use crate::error::{Error, Result};
+use crate::names;
+
+/// A set of hyperparameters that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preset {
+    /// A quick look.
+    Fast,
+    /// The methods' own defaults.
+    #[default]
+    Balanced,
+    /// The best pictures, at several times the price.
+    Best,
+}
+
+/// Hyperparameters that presets change: method, fast, best.
+const PRESETS: &[(&str, &[(&str, &str)], &[(&str, &str)])] = &[
+    (
+        "vipaint",
+        &[("iterations", "25"), ("mc_samples", "3"), ("refine_steps", "15"), ("grid_steps", "15")],
+        &[("k", "4"), ("iterations", "100"), ("mc_samples", "8"), ("refine_steps", "50")],
+    ),
+    ("dps", &[("steps", "50")], &[("steps", "400")]),
+    ("repaint", &[("steps", "25")], &[("resamplings", "10")]),
+    ("unconditional", &[("steps", "15")], &[("steps", "50")]),
+];
+
+/// Standard deviation of what rounding to 8 bits adds, in a range of 2: the noise of a noiseless measurement.
+const ROUNDING: f64 = 2.0 / 255.0 / 3.464_101_615_137_754_6;
+
+/// Hyperparameters of every method, beside its own.
+const SHARED: [&str; 2] = ["cfg_scale", "context"];
+
+/// A method with everything that can be set, checked.
+#[derive(Clone)]
+pub struct Settings {
+    /// The method.
+    pub method: &'static Method,
+    /// Its options.
+    pub options: Map<String, Value>,
+    /// Strength of the class (classifier-free guidance) while sampling; 1 is the conditional prior itself.
+    pub cfg_scale: f64,
+    /// How many times larger than the hole the square is that a large picture is cropped to.
+    pub context: f64,
+    /// The measurement's noise, in a range of values of 2.
+    pub noise: Likelihood,
+}
+
+impl Settings {
+    /// A method by name with a preset's options, some of them set to other values.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown name or a value outside its domain.
+    pub fn new(method: &str, preset: Preset, sets: &[(String, String)], noise: Likelihood) -> Result<Self> {
+        let known = METHODS.iter().map(|m| m.name);
+        let method = METHODS.iter().find(|m| m.name == method).ok_or_else(|| {
+            Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
+        })?;
+        let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: 2.0, noise };
+        let preset = PRESETS.iter().find(|(name, ..)| *name == method.name).map(|(_, fast, best)| match preset {
+            Preset::Fast => *fast,
+            Preset::Balanced => &[],
+            Preset::Best => *best,
+        });
+        for (key, value) in preset.unwrap_or_default() {
+            settings.set(key, value)?;
+        }
+        for (i, (key, value)) in sets.iter().enumerate() {
+            if sets[..i].iter().any(|(earlier, _)| earlier == key) {
+                return Err(Error::usage(format!("--set {key}"), "is given twice", "give it once"));
+            }
+            settings.set(key, value)?;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Settings as they were stored with a posterior.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when this version does not know the method or one of its options.
+    pub fn restore(
+        method: &str,
+        options: Map<String, Value>,
+        cfg_scale: f64,
+        context: f64,
+        noise: Likelihood,
+    ) -> Result<Self> {
+        let plain = Self::new(method, Preset::Balanced, &[], noise)?;
+        let settings = Self { options, cfg_scale, context, ..plain };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Sets one hyperparameter from its text: JSON, a word, or a comma-separated list.
+    fn set(&mut self, key: &str, text: &str) -> Result<()> {
+        let option = format!("--set {key}");
+        if SHARED.contains(&key) {
+            let value: f64 = text.parse().map_err(|_| Error::usage(&option, "is not a number", "give a number"))?;
+            *(if key == "context" { &mut self.context } else { &mut self.cfg_scale }) = value;
+            return Ok(());
+        }
+        let known: Vec<String> = self.options.keys().cloned().collect();
+        let Some(slot) = self.options.get_mut(key) else {
+            let known = known.iter().map(String::as_str).chain(SHARED);
+            let problem = format!("method {} has no such hyperparameter", self.method.name);
+            return Err(Error::usage(option, problem, names::remedy(key, known)));
+        };
+        let before = slot.clone();
+        *slot = parse(text, &before);
+        // A value of the wrong type fails here, where its key is known.
+        match (self.method.build)(self.options.clone()) {
+            Err(vipaint_core::Error::Option { name: "set", problem }) => {
+                Err(Error::usage(option, problem, format!("the default is {before}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.cfg_scale.is_finite() {
+            return Err(Error::usage("--cfg-scale", "is not a finite number", "1 is the conditional prior itself"));
+        }
+        if !(1.0..=100.0).contains(&self.context) {
+            return Err(Error::usage("--set context", "must be between 1 and 100", "2 is the default"));
+        }
+        self.sampler().map(drop)
+    }
+
+    /// The method, ready to draw.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when an option is outside its domain.
+    pub fn sampler(&self) -> Result<Box<dyn Sampler>> {
+        (self.method.build)(self.options.clone()).map_err(|error| self.explain(error))
+    }
+
+    /// VIPaint with these options, if that is the method: it alone has a posterior to keep.
+    pub fn vipaint(&self) -> Option<Vipaint> {
+        (self.method.name == "vipaint").then(|| Vipaint::from_options(self.options.clone()).ok()).flatten()
+    }
+
+    fn explain(&self, error: vipaint_core::Error) -> Error {
+        match error {
+            vipaint_core::Error::Option { name, problem } => {
+                let default = (self.method.defaults)().get(name).map(|value| format!("the default is {value}"));
+                Error::usage(
+                    format!("--set {name}"),
+                    problem,
+                    default.unwrap_or_else(|| "see the values allowed".into()),
+                )
+            }
+            other => Error::from(other),
+        }
+    }
+}
+
+/// A noise model from its text: `gaussian:0.05`, `laplace:0.05` or `none`.
+///
+/// # Errors
+/// [`Error::Usage`] when the text is none of these.
+pub fn parse_noise(text: &str) -> Result<Likelihood> {
+    let wrong = |problem: &str| {
+        Error::usage("--noise", format!("{text:?} {problem}"), "write gaussian:0.05, laplace:0.05 or none")
+    };
+    let (family, sigma) = match text.split_once(':') {
+        None if text == "none" => return Ok(Likelihood { family: Family::Gaussian, sigma_y: ROUNDING }),
+        Some(("gaussian", sigma)) => (Family::Gaussian, sigma),
+        Some(("laplace", sigma)) => (Family::Laplace, sigma),
+        _ => return Err(wrong("is not a kind of noise")),
+    };
+    match sigma.parse::<f64>() {
+        Ok(sigma_y) if sigma_y > 0.0 && sigma_y.is_finite() => Ok(Likelihood { family, sigma_y }),
+        _ => Err(wrong("has no positive standard deviation")),
+    }
+}
+
+fn parse(text: &str, default: &Value) -> Value {
+    let one = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    match default {
+        Value::Array(_) if !text.trim_start().starts_with('[') => {
+            Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(one).collect())
+        }
+        _ => one(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise() -> Likelihood {
+        parse_noise("gaussian:0.05").expect("it is well written")
+    }
+
+    fn sets(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| ((*key).to_string(), (*value).to_string())).collect()
+    }
+
+    #[test]
+    fn every_preset_of_every_method_is_valid() {
+        for method in METHODS {
+            for preset in [Preset::Fast, Preset::Balanced, Preset::Best] {
+                assert!(Settings::new(method.name, preset, &[], noise()).is_ok(), "{}", method.name);
+            }
+        }
+        assert!(METHODS.iter().all(|m| PRESETS.iter().any(|(name, ..)| *name == m.name)));
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_nearest_one() {
+        let fails = |pairs: &[(&str, &str)]| match Settings::new("vipaint", Preset::Balanced, &sets(pairs), noise()) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert!(fails(&[("iteratons", "5")]).contains("did you mean \"iterations\""));
+        assert!(fails(&[("iterations", "many")]).starts_with("--set iterations: "));
+        assert!(fails(&[("eta", "7")]).starts_with("--set eta: must be at most 1"));
+        assert!(fails(&[("eta", "1"), ("eta", "0.5")]).contains("twice"));
+        assert!(fails(&[("context", "0")]).contains("between 1 and 100"));
+        assert_eq!(fails(&[("keypoints", "5, 2"), ("cfg_scale", "3")]), "");
+    }
+
+    #[test]
+    fn noise_is_positive_or_none() {
+        for wrong in ["gaussian", "gaussian:0", "gaussian:-1", "gaussian:nan", "poisson:1", ""] {
+            assert!(parse_noise(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse_noise("none").is_ok_and(|noise| noise.sigma_y < 0.003));
+        assert_eq!(parse_noise("laplace:.1").map(|noise| noise.family).ok(), Some(Family::Laplace));
+    }
+}

@@ -1,0 +1,90 @@
+//! From arguments as they are written to arguments that make sense. No file is read here.
+
+use std::path::Path;
+
+use vipaint::save::Folder;
+use vipaint::{Amount, Error, Preset, Result, Settings, names, parse_noise, picture, priors};
+
+use crate::cli;
+
+/// What [`cli::Ask`] means.
+pub struct Plan {
+    pub prior: priors::Source,
+    pub class: Option<String>,
+    pub settings: Settings,
+    pub seed: u64,
+}
+
+pub fn ask(raw: cli::Ask) -> Result<Plan> {
+    let preset = match raw.preset {
+        cli::Preset::Fast => Preset::Fast,
+        cli::Preset::Balanced => Preset::Balanced,
+        cli::Preset::Best => Preset::Best,
+    };
+    let mut sets = raw.sets.iter().map(|pair| key_value(pair)).collect::<Result<Vec<_>>>()?;
+    if let Some(scale) = raw.cfg_scale {
+        sets.push(("cfg_scale".into(), scale.to_string()));
+    }
+    let settings = Settings::new(&raw.method, preset, &sets, parse_noise(&raw.noise)?)?;
+    Ok(Plan { prior: priors::Source::named(&raw.prior)?, class: raw.class, settings, seed: raw.seed })
+}
+
+fn key_value(pair: &str) -> Result<(String, String)> {
+    match pair.split_once('=') {
+        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(Error::usage("--set", format!("{pair:?} is not of the form key=value"), "write --set iterations=100")),
+    }
+}
+
+pub fn amount(raw: &cli::Amount) -> Result<Amount> {
+    const MOST: usize = 100_000;
+    for (option, value) in [("-n", raw.samples), ("--batch", raw.batch)] {
+        if !(1..=MOST).contains(&value) {
+            return Err(Error::usage(option, format!("must be between 1 and {MOST}, not {value}"), "8 is the default"));
+        }
+    }
+    Ok(Amount { samples: raw.samples, batch: raw.batch })
+}
+
+pub fn keep(raw: cli::Keep) -> picture::Keep {
+    match raw {
+        cli::Keep::White => picture::Keep::White,
+        cli::Keep::Black => picture::Keep::Black,
+    }
+}
+
+/// Checks that a file can be written where an option says, making its folder.
+pub fn writable(option: &str, path: &Path) -> Result<()> {
+    if path.is_dir() {
+        let problem = format!("{} is a folder", path.display());
+        return Err(Error::usage(option, problem, "give the name of a file in it"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Folder::open_for(option, folder).map(drop)
+}
+
+/// Checks the device and sets the number of threads.
+pub fn machine(raw: &cli::Machine) -> Result<()> {
+    const DEVICES: [&str; 5] = ["cpu", "vulkan", "cuda", "metal", "rocm"];
+    let kind = raw.device.split(':').next().unwrap_or_default();
+    if !DEVICES.contains(&kind) {
+        let remedy = match names::nearest(kind, DEVICES) {
+            Some(device) => format!("did you mean {device}?"),
+            None => format!("known: {}", DEVICES.join(", ")),
+        };
+        return Err(Error::usage("--device", format!("there is no device {:?}", raw.device), remedy));
+    }
+    if raw.device != "cpu" {
+        let problem = format!("{} needs the cargo feature `{kind}`, which this build does not have", raw.device);
+        return Err(Error::usage("--device", problem, "use --device cpu"));
+    }
+    let Some(threads) = raw.threads else { return Ok(()) };
+    if !(1..=1024).contains(&threads) {
+        return Err(Error::usage("--threads", format!("must be between 1 and 1024, not {threads}"), "leave it out"));
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|error| Error::Resource {
+        what: "--threads".into(),
+        problem: format!("{threads} threads cannot be started ({error})"),
+        remedy: "take fewer".into(),
+    })
+}
