@@ -1,10 +1,12 @@
 //! Billions of operations a second of the kernels, counted as the direct algorithm's: `cargo bench -p vipaint-kernels`.
 
 use std::time::{Duration, Instant};
+use vipaint_kernels::conv::winograd::{Tile, Winograd};
 use vipaint_kernels::conv::{Conv, Packed, weight_grad};
 
 fn main() {
-    println!("{:28} {:>8} {:>8} {:>8}   (GF/s)", "batch, channels, side", "forward", "dx", "dw");
+    let names = ["direct", "its dx", "its dw", "F(2x2)", "its dx", "F(4x4)", "its dx"];
+    println!("{:24}{}", "batch, channels, side", names.map(|name| format!("{name:>8}")).concat());
     for (batch, c_in, c_out, side) in [
         (64, 32, 32, 16),
         (64, 64, 64, 16),
@@ -14,9 +16,14 @@ fn main() {
         (64, 256, 128, 8),
         (64, 128, 128, 4),
         (64, 256, 128, 4),
+        (1, 128, 128, 4),
+        (4, 128, 128, 8),
+        (4, 64, 64, 32),
         (4, 192, 192, 64),
         (4, 384, 384, 32),
-        (4, 64, 64, 32),
+        (4, 512, 512, 16),
+        (4, 1024, 1024, 8),
+        (1, 1024, 1024, 8),
         (1, 128, 128, 256),
     ] {
         let conv = Conv { height: side, width: side, c_in, c_out, kernel: 3, stride: 1, padding: 1 };
@@ -25,11 +32,18 @@ fn main() {
         let w = noise(c_in * c_out * 9);
         let (mut y, mut dx, mut dw) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
         let flops = 2.0 * (batch * side * side * c_in * c_out * 9) as f64;
-        let rate = |f: &mut dyn FnMut()| flops / best(f).as_secs_f64() / 1e9;
-        let forward = rate(&mut || Packed::forward(&conv, &w).apply(&x, None, &mut y));
-        let backward = rate(&mut || Packed::input_grad(&conv, &w).apply(&g, None, &mut dx));
-        let weights = rate(&mut || weight_grad(&conv, &x, &g, &mut dw));
-        println!("{:28} {forward:8.0} {backward:8.0} {weights:8.0}", format!("{batch}, {c_in}->{c_out}, {side}"));
+        let rate = |f: &mut dyn FnMut()| format!("{:8.0}", flops / best(f).as_secs_f64() / 1e9);
+        let mut rates = vec![
+            rate(&mut || Packed::forward(&conv, &w).apply(&x, None, false, &mut y)),
+            rate(&mut || Packed::input_grad(&conv, &w).apply(&g, None, false, &mut dx)),
+            rate(&mut || weight_grad(&conv, &x, &g, &mut dw)),
+        ];
+        for tile in [Tile::Two, Tile::Four] {
+            let packed = Winograd::new(&conv, &w, tile).expect("a convolution that the algorithm serves");
+            rates.push(rate(&mut || packed.apply(&x, None, false, &mut y)));
+            rates.push(rate(&mut || packed.input_grad(&g, &mut dx)));
+        }
+        println!("{:24}{}", format!("{batch}, {c_in}->{c_out}, {side}"), rates.concat());
     }
 }
 

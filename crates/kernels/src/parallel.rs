@@ -1,5 +1,7 @@
 //! Sharing a slice between tasks that write disjoint parts of it.
 
+use rayon::prelude::*;
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// A mutable slice that several tasks write at once.
@@ -42,4 +44,29 @@ impl<'a> Shared<'a> {
 /// `x` in pieces of `len` elements (the last may be shorter); none if `x` is empty.
 pub(crate) fn pieces(total: usize, len: usize) -> impl Fn(usize) -> std::ops::Range<usize> {
     move |i| i * len..((i + 1) * len).min(total)
+}
+
+/// Calls `f` for each number below `count`, on several threads if `parallel`.
+pub(crate) fn each(parallel: bool, count: usize, f: impl Fn(usize) + Sync + Send) {
+    if parallel {
+        (0..count).into_par_iter().for_each(f);
+    } else {
+        (0..count).for_each(f);
+    }
+}
+
+/// Lends `f` a buffer with arbitrary contents, which the thread keeps for next time: fresh memory costs a page fault
+/// every few thousand bytes.
+pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    thread_local! {
+        static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    }
+    // Taken out meanwhile: `f` may run tasks that want a buffer too.
+    let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    let result = f(&mut buffer[..len]);
+    KEPT.with_borrow_mut(|kept| kept.push(buffer));
+    result
 }

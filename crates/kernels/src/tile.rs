@@ -23,6 +23,8 @@ pub(crate) enum Start {
     Bias(*const f32),
     /// The value already in its place.
     Output,
+    /// Both: the value in its place plus that of its column.
+    OutputAndBias(*const f32),
 }
 
 multiversion! {
@@ -63,6 +65,12 @@ unsafe fn gather_body<S: Simd>(
             Start::Output => {
                 for (i, sum) in sum.iter_mut().enumerate() {
                     *sum = load_row(s, *y.add(i), cols);
+                }
+            }
+            Start::OutputAndBias(bias) => {
+                for (i, sum) in sum.iter_mut().enumerate() {
+                    let row = load_row(s, *y.add(i), cols);
+                    *sum = [s.add(row[0], s.load(bias)), s.add(row[1], s.load(bias.add(LANES)))];
                 }
             }
         }
@@ -113,10 +121,11 @@ unsafe fn outer_body<S: Simd>(
 ) {
     // SAFETY: reads and writes stay inside what the caller promises for `a`, `b` and `c`.
     unsafe {
-        let mut sum: [[S::V; 2]; ROWS] = std::array::from_fn(|i| {
+        let mut sum = [[s.splat(0.0); 2]; ROWS];
+        for (i, sum) in sum.iter_mut().enumerate() {
             let c = c.add(i * COLS);
-            [s.load(c), s.load(c.add(LANES))]
-        });
+            *sum = [s.load(c), s.load(c.add(LANES))];
+        }
         let mut b = b;
         for &start in starts {
             let mut a = a.add(start);

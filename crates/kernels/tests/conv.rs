@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Exact, noise, with_threads};
-use vipaint_kernels::conv::{Conv, Packed, bias_grad, weight_grad};
+use vipaint_kernels::conv::{Conv, Frozen, Packed, bias_grad, weight_grad};
 
 fn shapes() -> Vec<(usize, Conv)> {
     let mut shapes = Vec::new();
@@ -73,14 +73,14 @@ impl Case {
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let packed = Packed::forward(&self.conv, &self.w);
         let mut y = vec![f32::NAN; x.len() / packed.source_len() * packed.target_len()];
-        packed.apply(x, Some(&self.b), &mut y);
+        packed.apply(x, Some(&self.b), false, &mut y);
         y
     }
 
     fn input_grad(&self, g: &[f32]) -> Vec<f32> {
         let packed = Packed::input_grad(&self.conv, &self.w);
         let mut dx = vec![f32::NAN; g.len() / packed.source_len() * packed.target_len()];
-        packed.apply(g, None, &mut dx);
+        packed.apply(g, None, false, &mut dx);
         dx
     }
 
@@ -149,5 +149,30 @@ fn results_do_not_depend_on_threads() {
         };
         let one = run(1);
         assert!(one == run(2) && one == run(5), "{conv:?}");
+    }
+}
+
+#[test]
+fn frozen_layers_are_the_same_maps() {
+    for (batch, conv) in shapes() {
+        let case = Case::new(batch, conv);
+        let frozen = Frozen::new(&conv, &case.w, &case.b);
+        assert!(frozen.bytes() >= 4 * case.w.len());
+        let close = |a: &[f32], b: &[f32]| {
+            // Winograd's algorithm may be at work on one side: see its own tests for the bound.
+            let size = (conv.kernel * conv.kernel * conv.c_in.max(conv.c_out)) as f32;
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * size.sqrt()), "{conv:?}");
+        };
+        let old = noise(case.g.len(), 5);
+        let mut y = vec![f32::NAN; case.g.len()];
+        frozen.apply(&case.x, false, &mut y);
+        let plain = case.forward(&case.x);
+        close(&y, &plain);
+        let mut sum = old.clone();
+        frozen.apply(&case.x, true, &mut sum);
+        close(&sum, &plain.iter().zip(&old).map(|(a, b)| a + b).collect::<Vec<_>>());
+        let mut dx = vec![f32::NAN; case.x.len()];
+        frozen.input_grad(&case.g, &mut dx);
+        close(&dx, &case.input_grad(&case.g));
     }
 }

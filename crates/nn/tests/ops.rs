@@ -1,7 +1,7 @@
 //! The operations and their gradients against Burn's own.
 
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use vipaint_nn::ops::{self, GroupNormTail, reference};
+use vipaint_nn::ops::{self, GroupNormTail, PackedConv, reference};
 
 /// Both compute in single precision, in different orders; the values are of order one to ten.
 const TOLERANCE: f32 = 2e-4;
@@ -213,4 +213,42 @@ fn only_tracked_arguments_have_gradients() {
     // Nothing: the result is not tracked, on the plain device neither.
     let plain = ops::conv2d(x.clone(), noise([5, 3, 3, 3]), None, 1, 1);
     assert!(!plain.device().is_autodiff());
+}
+
+#[test]
+fn frozen_layers() {
+    for (kernel, stride, padding, c) in [(3, 1, 1, 16), (3, 1, 1, 3), (3, 2, 1, 8), (1, 1, 0, 24)] {
+        let (x, weight, bias) = (noise([2, 8, 12, c]), noise([16, c, kernel, kernel]), noise([16]));
+        let packed = PackedConv::new(weight.clone(), Some(bias.clone()), stride, padding, [8, 12]);
+        assert!(packed.bytes() >= 4 * 16 * c * kernel * kernel);
+        let constant = |t: &Tensor<4>| Tensor::<4>::from_data(t.to_data(), &device());
+        let (weight, bias) = (constant(&weight), Tensor::<1>::from_data(bias.to_data(), &device()));
+        let burn = |x: &Tensor<4>| reference::conv2d(x.clone(), weight.clone(), Some(bias.clone()), stride, padding);
+        let what = format!("frozen {kernel} {stride} {padding} {c}");
+        compare!(what, [x], ops::conv2d_frozen(x.clone(), &packed, None), burn(&x));
+        let residual = noise(burn(&constant(&x)).dims());
+        compare!(
+            what,
+            [x, residual],
+            ops::conv2d_frozen(x.clone(), &packed, Some(residual.clone())),
+            burn(&x) + residual.clone()
+        );
+        // On the plain device, as for sampling without gradients; the residual is kept if someone holds it.
+        let before = residual.to_data();
+        let y = ops::conv2d_frozen(x.clone(), &packed, Some(residual.clone()));
+        close(&y.to_data(), &(burn(&constant(&x)) + constant(&residual)).to_data(), &what);
+        assert_eq!(before, residual.to_data());
+    }
+    let (x, weight, bias) = (noise([5, 7]), noise([9, 7]), noise([9]));
+    let packed = PackedConv::linear(weight.clone(), Some(bias.clone()));
+    compare!(
+        "frozen linear",
+        [x],
+        ops::linear_frozen(x.clone(), &packed),
+        reference::linear(
+            x.clone(),
+            Tensor::from_data(weight.to_data(), &device()),
+            Some(Tensor::from_data(bias.to_data(), &device()))
+        )
+    );
 }

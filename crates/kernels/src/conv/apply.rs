@@ -12,8 +12,9 @@ use rayon::prelude::*;
 const BLOCK_VALUES: usize = 24 * 1024;
 
 impl Packed {
-    /// Maps a batch of source images to target images, plus `bias` (`[target channels]`).
-    pub fn apply(&self, source: &[f32], bias: Option<&[f32]>, target: &mut [f32]) {
+    /// Maps a batch of source images to target images, plus `bias` (`[target channels]`), plus what is in `target` if
+    /// `add`.
+    pub fn apply(&self, source: &[f32], bias: Option<&[f32]>, add: bool, target: &mut [f32]) {
         let batch = self.source.count(source);
         assert_eq!(batch, self.target.count(target), "batch of source and target");
         let channels = self.target.channels;
@@ -26,7 +27,7 @@ impl Packed {
         let zeros = vec![0.0; self.source.channels];
         let target = Shared::new(target);
         for packed in &self.passes {
-            let job = Job { map: self, packed, source, zeros: &zeros, bias: bias.as_deref(), target };
+            let job = Job { map: self, packed, source, zeros: &zeros, bias: bias.as_deref(), add, target };
             job.run(batch * packed.pass.size[0] * packed.pass.size[1]);
         }
     }
@@ -39,6 +40,7 @@ struct Job<'a> {
     source: &'a [f32],
     zeros: &'a [f32],
     bias: Option<&'a [f32]>,
+    add: bool,
     target: Shared<'a>,
 }
 
@@ -76,7 +78,13 @@ impl Job<'_> {
             let first = panel * COLS;
             let cols = COLS.min(channels - first);
             let weight = &self.packed.weight[panel * panel_len..][..panel_len];
-            let start = self.bias.map_or(Start::Zero, |bias| Start::Bias(bias[first..][..COLS].as_ptr()));
+            let bias = self.bias.map(|bias| bias[first..][..COLS].as_ptr());
+            let start = match (bias, self.add) {
+                (None, false) => Start::Zero,
+                (Some(bias), false) => Start::Bias(bias),
+                (None, true) => Start::Output,
+                (Some(bias), true) => Start::OutputAndBias(bias),
+            };
             for tile in 0..tiles {
                 let y: [*mut f32; ROWS] = std::array::from_fn(|i| match places[tile * ROWS + i] {
                     usize::MAX => spare.as_mut_ptr(),

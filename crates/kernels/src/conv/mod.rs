@@ -1,11 +1,14 @@
 //! Convolution, and the linear layer as a convolution of 1x1 images.
 
 mod apply;
+mod frozen;
 mod pack;
 mod pass;
 mod pixel_blocks;
 mod weight_grad;
+pub mod winograd;
 
+pub use frozen::Frozen;
 pub use pack::Packed;
 pub use weight_grad::{bias_grad, weight_grad};
 

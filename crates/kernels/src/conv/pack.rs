@@ -66,6 +66,11 @@ impl Packed {
         Self { source, target, passes: passes.into_iter().map(pack).collect() }
     }
 
+    /// How many values the packed weights are.
+    pub fn values(&self) -> usize {
+        self.passes.iter().map(|pass| pass.weight.len()).sum()
+    }
+
     /// Values of one source image.
     pub fn source_len(&self) -> usize {
         self.source.pixels() * self.source.channels

@@ -33,7 +33,7 @@ pub(super) fn run<const D: usize, const W: usize>(
 }
 
 /// The shape of the result: that of `x` with new sides and channels.
-fn output_shape(x: &FlexTensor, conv: &Conv) -> Shape {
+pub(super) fn output_shape(x: &FlexTensor, conv: &Conv) -> Shape {
     let batch = x.shape()[0];
     match sizes(x).len() {
         2 => Shape::from([batch, conv.c_out]),
@@ -45,7 +45,7 @@ impl Convolution for Flex {
     fn convolution(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, conv: Conv) -> FlexTensor {
         let (x, weight, bias) = (dense(&x), dense(&weight), dense(&bias));
         let packed = Packed::forward(&conv, weight.storage());
-        filled(output_shape(&x, &conv), |y| packed.apply(x.storage(), Some(bias.storage()), y))
+        filled(output_shape(&x, &conv), |y| packed.apply(x.storage(), Some(bias.storage()), false, y))
     }
 }
 
@@ -70,7 +70,7 @@ impl Backward<Flex, 3> for ConvolutionBackward {
         let [x_node, weight_node, bias_node] = ops.parents;
         if let (Some(node), Some(weight)) = (x_node, weight) {
             let packed = Packed::input_grad(&conv, weight.storage());
-            grads.register::<Flex>(node.id, filled(x_shape, |dx| packed.apply(g.storage(), None, dx)));
+            grads.register::<Flex>(node.id, filled(x_shape, |dx| packed.apply(g.storage(), None, false, dx)));
         }
         if let (Some(node), Some(x)) = (weight_node, x) {
             let dw = filled(weight_shape, |dw| weight_grad(&conv, x.storage(), g.storage(), dw));

@@ -19,6 +19,12 @@ pub(super) fn dense(x: &FlexTensor) -> FlexTensor {
     x.to_contiguous()
 }
 
+/// As [`dense`], without a second handle to the same storage.
+pub(super) fn into_dense(x: FlexTensor) -> FlexTensor {
+    let whole = x.layout().start_offset() == 0 && x.bytes().len() == x.shape().num_elements() * size_of::<f32>();
+    if whole && x.is_contiguous() { x } else { x.to_contiguous() }
+}
+
 /// A new tensor that `fill` writes.
 pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut values = vec![0.0; shape.num_elements()];

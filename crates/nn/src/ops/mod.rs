@@ -9,8 +9,11 @@ mod attention;
 mod convolution;
 mod elementwise;
 mod flex;
+mod frozen;
 mod norm;
 pub mod reference;
+
+pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

@@ -1,0 +1,190 @@
+//! The two-dimensional transforms of a tile, for all channels.
+//!
+//! Vectors are moved in plain loops: a closure given to a library function is compiled without the features that its
+//! surroundings enable, unless it happens to be inlined.
+#![allow(clippy::needless_range_loop)]
+
+use super::points::{Four, FourAdjoint, Points, Two};
+use crate::simd::{LANES, Simd, multiversion};
+
+/// Transforms of square tiles, by side.
+#[derive(Clone, Copy)]
+pub(super) struct Method {
+    /// Side of the tile that is read, of the points too.
+    pub side_in: usize,
+    /// Side of the tile that is written.
+    pub side_out: usize,
+    /// See [`input`].
+    pub input: unsafe fn(pixels: *const *const f32, channels: usize, v: *mut f32, pitch: usize),
+    /// See [`output`].
+    pub output: unsafe fn(m: *const f32, pitch: usize, channels: usize, end: &End, pixels: *const *mut f32),
+}
+
+impl Method {
+    pub fn points(&self) -> usize {
+        self.side_in * self.side_in
+    }
+}
+
+/// What happens to a result before it is written.
+pub(super) struct End {
+    /// Added, as many as there are channels.
+    pub bias: *const f32,
+    /// Adds what is already in its place.
+    pub add: bool,
+}
+
+/// `F(2x2, 3x3)`, for a convolution and for its adjoint.
+pub(super) const TWO: Method = Method { side_in: 4, side_out: 2, input: input_two, output: output_two };
+/// `F(4x4, 3x3)`.
+pub(super) const FOUR: Method = Method { side_in: 6, side_out: 4, input: input_four, output: output_four };
+/// `F(4x4, 3x3)` for the adjoint of a convolution.
+pub(super) const FOUR_ADJOINT: Method =
+    Method { side_in: 6, side_out: 4, input: input_four_adjoint, output: output_four_adjoint };
+
+/// `v[p] = B^T d B` for the points `p`, `pitch` apart, of each channel.
+///
+/// # Safety
+/// `channels` is a multiple of [`LANES`]; `pixels` holds `IN * IN` pointers, each valid for reading `channels` values;
+/// `v` is valid for writing `channels` values at each of `IN * IN` places.
+#[inline(always)]
+unsafe fn input<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
+    s: S,
+    pixels: *const *const f32,
+    channels: usize,
+    v: *mut f32,
+    pitch: usize,
+) {
+    for c in (0..channels).step_by(LANES) {
+        // SAFETY: lanes `c..c + LANES` are channels, and the pointers are valid for all of them.
+        unsafe {
+            let mut rows = [[s.splat(0.0); IN]; IN];
+            for i in 0..IN {
+                for j in 0..IN {
+                    rows[i][j] = s.load((*pixels.add(i * IN + j)).add(c));
+                }
+                rows[i] = P::input(s, rows[i]);
+            }
+            for j in 0..IN {
+                let mut column = [s.splat(0.0); IN];
+                for i in 0..IN {
+                    column[i] = rows[i][j];
+                }
+                column = P::input(s, column);
+                for i in 0..IN {
+                    s.store(v.add((i * IN + j) * pitch + c), column[i]);
+                }
+            }
+        }
+    }
+}
+
+/// `A^T m A` of each channel, the points `pitch` apart, into pixels.
+///
+/// # Safety
+/// `channels` is a multiple of [`LANES`]; `m` is valid for reading `channels` values at each of `IN * IN` places, the bias
+/// for `channels`; `pixels` holds `OUT * OUT` pointers, each valid for reading and writing `channels` values, apart from
+/// all of the former.
+#[inline(always)]
+unsafe fn output<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
+    s: S,
+    m: *const f32,
+    pitch: usize,
+    channels: usize,
+    end: &End,
+    pixels: *const *mut f32,
+) {
+    for c in (0..channels).step_by(LANES) {
+        // SAFETY: as in `input`.
+        unsafe {
+            let bias = s.load(end.bias.add(c));
+            let mut rows = [[s.splat(0.0); OUT]; IN];
+            for i in 0..IN {
+                let mut row = [s.splat(0.0); IN];
+                for j in 0..IN {
+                    row[j] = s.load(m.add((i * IN + j) * pitch + c));
+                }
+                rows[i] = P::output(s, row);
+            }
+            for j in 0..OUT {
+                let mut column = [s.splat(0.0); IN];
+                for i in 0..IN {
+                    column[i] = rows[i][j];
+                }
+                let column = P::output(s, column);
+                for i in 0..OUT {
+                    let pixel = (*pixels.add(i * OUT + j)).add(c);
+                    let value = s.add(column[i], bias);
+                    s.store(pixel, if end.add { s.add(value, s.load(pixel)) } else { value });
+                }
+            }
+        }
+    }
+}
+
+macro_rules! transforms {
+    ($points:ident, $in:literal, $out:literal, $input:ident, $output:ident) => {
+        multiversion! {
+            /// [`input`].
+            ///
+            /// # Safety
+            /// As there.
+            unsafe fn $input(pixels: *const *const f32, channels: usize, v: *mut f32, pitch: usize)
+                => input::<$points, $in, $out, _>
+        }
+        multiversion! {
+            /// [`output`].
+            ///
+            /// # Safety
+            /// As there.
+            unsafe fn $output(m: *const f32, pitch: usize, channels: usize, end: &End, pixels: *const *mut f32)
+                => output::<$points, $in, $out, _>
+        }
+    };
+}
+transforms!(Two, 4, 2, input_two, output_two);
+transforms!(Four, 6, 4, input_four, output_four);
+transforms!(FourAdjoint, 6, 4, input_four_adjoint, output_four_adjoint);
+
+multiversion! {
+    /// `to[j to_stride + i] = from[i from_stride + j]` for `i < rows`, `j < columns`.
+    ///
+    /// # Safety
+    /// `rows` and `columns` are multiples of [`LANES`]; every index is inside what the pointers are valid for; the two
+    /// places are apart.
+    pub(super) unsafe fn turn(
+        from: *const f32,
+        from_stride: usize,
+        rows: usize,
+        columns: usize,
+        to: *mut f32,
+        to_stride: usize,
+    ) => turn_body
+}
+
+#[inline(always)]
+unsafe fn turn_body<S: Simd>(
+    s: S,
+    from: *const f32,
+    from_stride: usize,
+    rows: usize,
+    columns: usize,
+    to: *mut f32,
+    to_stride: usize,
+) {
+    for i in (0..rows).step_by(LANES) {
+        for j in (0..columns).step_by(LANES) {
+            // SAFETY: squares of LANES rows and columns, inside both matrices.
+            unsafe {
+                let mut square = [s.splat(0.0); LANES];
+                for k in 0..LANES {
+                    square[k] = s.load(from.add((i + k) * from_stride + j));
+                }
+                square = s.transpose(square);
+                for k in 0..LANES {
+                    s.store(to.add((j + k) * to_stride + i), square[k]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Runs the algorithm over blocks of tiles.
+
+use super::method::{End, Method, turn};
+use super::weights::{Weights, exchanged};
+use crate::conv::Image;
+use crate::parallel::{Shared, each, pieces, with_scratch};
+use crate::tile::{COLS, ROWS, Start, gather};
+use std::ops::Range;
+
+/// Values of a block before and after the product: near what the second cache holds.
+const BLOCK_VALUES: usize = 200 * 1024;
+
+/// The right factor of the products.
+#[derive(Clone, Copy)]
+pub(super) enum Factor<'a> {
+    /// These weights.
+    Weights(&'a Weights),
+    /// Those of the adjoint of these, read in place: the products are computed transposed.
+    Adjoint(&'a Weights),
+}
+
+impl Factor<'_> {
+    pub fn from(&self) -> usize {
+        match self {
+            Self::Weights(w) => w.from,
+            Self::Adjoint(w) => w.to,
+        }
+    }
+
+    pub fn to(&self) -> usize {
+        match self {
+            Self::Weights(w) => w.to,
+            Self::Adjoint(w) => w.from,
+        }
+    }
+}
+
+/// One convolution.
+pub(super) struct Run<'a> {
+    method: Method,
+    factor: Factor<'a>,
+    source: Image,
+    target: Image,
+    /// Tiles down and across an image.
+    tiles: [usize; 2],
+    /// Tiles of a block.
+    block: usize,
+    /// Values between points of a transformed tile, before and after the product.
+    pitch: [usize; 2],
+    zeros: Vec<f32>,
+}
+
+/// A block of tiles on its way: `v` and `m` are `[tile][point][pitch]`.
+struct Block<'a> {
+    tiles: Range<usize>,
+    v: Shared<'a>,
+    m: Shared<'a>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image) -> Self {
+        let tiles = [source.height, source.width].map(|side| side.div_ceil(method.side_out));
+        // Whole vectors, and not a power of two apart, lest the points of a tile share places in the cache.
+        let pitch = [source.channels, target.channels].map(|c| c.next_multiple_of(COLS) + COLS);
+        // Whole tiles of the micro-kernel, along its rows or along its columns.
+        let unit = match factor {
+            Factor::Weights(_) => 4 * ROWS,
+            Factor::Adjoint(_) => 3 * COLS,
+        };
+        let block = (BLOCK_VALUES / (method.points() * (pitch[0] + pitch[1]))).clamp(unit, 96) / unit * unit;
+        let zeros = vec![0.0; source.channels.max(target.channels).next_multiple_of(COLS)];
+        Self { method, factor, source, target, tiles, block, pitch, zeros }
+    }
+
+    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+        assert!(bias.is_none_or(|bias| bias.len() == self.target.channels), "a bias for each channel");
+        let total = self.source.count(x) * self.tiles[0] * self.tiles[1];
+        let blocks = total.div_ceil(self.block);
+        let tiles_of = pieces(total, self.block);
+        let end = End { bias: bias.unwrap_or(&self.zeros).as_ptr(), add };
+        let y = Shared::new(y);
+        // Few blocks are each shared between threads, many are shared out.
+        let few = blocks < rayon::current_num_threads();
+        let end = SyncEnd(end);
+        each(!few, blocks, |i| {
+            let tiles = tiles_of(i);
+            let sizes = self.pitch.map(|pitch| self.block * self.method.points() * pitch);
+            with_scratch(sizes[0] + sizes[1], |scratch| {
+                let (v, m) = scratch.split_at_mut(sizes[0]);
+                let block = Block { tiles, v: Shared::new(v), m: Shared::new(m) };
+                each(few, block.tiles.len(), |i| self.read(&block, i, x));
+                each(few, self.method.points(), |point| match self.factor {
+                    Factor::Weights(weights) => self.multiply(&block, point, weights),
+                    Factor::Adjoint(weights) => self.multiply_adjoint(&block, point, weights),
+                });
+                each(few, block.tiles.len(), |i| self.write(&block, i, &end, y));
+            });
+        });
+    }
+
+    /// Image, row and column of a tile's first output.
+    fn place(&self, tile: usize) -> [usize; 3] {
+        let [down, across] = self.tiles;
+        let side = self.method.side_out;
+        [tile / (down * across), tile / across % down * side, tile % across * side]
+    }
+
+    /// Transforms a tile of the input.
+    fn read(&self, block: &Block, i: usize, x: &[f32]) {
+        let Image { height, width, channels } = self.source;
+        let [image, top, left] = self.place(block.tiles.start + i);
+        let x = &x[image * height * width * channels..];
+        let side = self.method.side_in;
+        let mut pixels = [self.zeros.as_ptr(); 36];
+        for (p, pixel) in pixels.iter_mut().take(side * side).enumerate() {
+            // Padding by one; a negative coordinate becomes a large one.
+            let (row, column) = ((top + p / side).wrapping_sub(1), (left + p % side).wrapping_sub(1));
+            if row < height && column < width {
+                *pixel = x[(row * width + column) * channels..][..channels].as_ptr();
+            }
+        }
+        let v = block.v.at(i * self.method.points() * self.pitch[0]);
+        // SAFETY: channels are a multiple of eight, each pixel has as many values, and so has each point of the tile in
+        // `v`, which is this task's.
+        unsafe { (self.method.input)(pixels.as_ptr(), channels, v, self.pitch[0]) };
+    }
+
+    /// Transforms a tile of products into the output.
+    fn write(&self, block: &Block, i: usize, end: &SyncEnd, y: Shared) {
+        let Image { height, width, channels } = self.target;
+        let [image, top, left] = self.place(block.tiles.start + i);
+        let side = self.method.side_out;
+        let outside = |p: usize| top + p / side >= height || left + p % side >= width;
+        let write = |spare: &mut [f32]| {
+            let mut pixels = [spare.as_mut_ptr(); 16];
+            for (p, pixel) in pixels.iter_mut().take(side * side).enumerate().filter(|(p, _)| !outside(*p)) {
+                *pixel = y.at(((image * height + top + p / side) * width + left + p % side) * channels);
+            }
+            let m = block.m.at(i * self.method.points() * self.pitch[1]);
+            // SAFETY: channels are a multiple of eight, the products of this tile are complete and no longer written, the
+            // pixels inside are this task's, and those outside go to `spare`, which has as many values.
+            unsafe { (self.method.output)(m, self.pitch[1], channels, &end.0, pixels.as_ptr()) };
+        };
+        if (0..side * side).any(outside) { with_scratch(channels, write) } else { write(&mut []) }
+    }
+
+    /// `m = v w` at a point.
+    fn multiply(&self, block: &Block, point: usize, weights: &Weights) {
+        let [from, to] = self.pitch;
+        let (v_step, m_step) = (self.method.points() * from, self.method.points() * to);
+        for panel in 0..weights.to.div_ceil(COLS) {
+            let w = weights.panel(point, panel);
+            for first in (0..block.tiles.len()).step_by(ROWS) {
+                let rows: [*const f32; ROWS] =
+                    std::array::from_fn(|i| block.v.at((first + i) * v_step + point * from).cast_const());
+                let places: [*mut f32; ROWS] =
+                    std::array::from_fn(|i| block.m.at((first + i) * m_step + point * to + panel * COLS));
+                // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
+                // values, the panel COLS times as many; the places are this task's.
+                unsafe {
+                    gather(rows.as_ptr(), 1, weights.from, w.as_ptr(), Start::Zero, places.as_ptr(), COLS);
+                }
+            }
+        }
+    }
+
+    /// `m^T = w v^T` at a point, with `w` as packed for the convolution itself.
+    fn multiply_adjoint(&self, block: &Block, point: usize, weights: &Weights) {
+        let [from, to] = self.pitch;
+        let (v_step, m_step) = (self.method.points() * from, self.method.points() * to);
+        let panels = weights.to.div_ceil(COLS); // of what is summed over
+        let depth = panels * COLS;
+        let source = exchanged(point, weights.side);
+        let columns = block.tiles.len().next_multiple_of(COLS);
+        let rows = weights.from.next_multiple_of(LCM);
+        with_scratch(depth * columns + rows * columns, |scratch| {
+            let (right, product) = scratch.split_at_mut(depth * columns);
+            right.fill(0.0);
+            for (first, right) in (0..columns).step_by(COLS).zip(right.chunks_exact_mut(depth * COLS)) {
+                // SAFETY: blocks are a multiple of COLS tiles long, so that `v` has as many from here on.
+                unsafe {
+                    let v = block.v.at(first * v_step + point * from);
+                    turn(v, v_step, COLS, weights.to, right.as_mut_ptr(), COLS);
+                }
+            }
+            let product = Shared::new(product);
+            // A few panels at a time, so that the weights are read nearly in the order of memory; the sums wait in
+            // `product`.
+            for group in (0..panels).step_by(GROUP) {
+                let panels = GROUP.min(panels - group);
+                let start = if group == 0 { Start::Zero } else { Start::Output };
+                for row in (0..weights.from).step_by(ROWS) {
+                    let mut left = [self.zeros.as_ptr(); GROUP * ROWS];
+                    for (i, left) in left.iter_mut().take(panels * ROWS).enumerate() {
+                        let (panel, channel) = (group + i / ROWS, row + i % ROWS);
+                        if channel < weights.from {
+                            *left = weights.panel(source, panel)[channel * COLS..][..COLS].as_ptr();
+                        }
+                    }
+                    for (column, right) in (0..columns).step_by(COLS).zip(right.chunks_exact(depth * COLS)) {
+                        let right = right[group * COLS * COLS..][..panels * COLS * COLS].as_ptr();
+                        let places: [*mut f32; ROWS] =
+                            std::array::from_fn(|i| product.at((row + i) * columns + column));
+                        // SAFETY: each pointer of `left` has COLS values, `right` panels * COLS rows of COLS; the places
+                        // are inside `product`, whose rows are a multiple of ROWS.
+                        unsafe { gather(left.as_ptr(), panels, COLS, right, start, places.as_ptr(), COLS) };
+                    }
+                }
+            }
+            // SAFETY: `product` has as many rows as `m` has channels, a multiple of eight; its columns are as many tiles.
+            unsafe {
+                turn(product.at(0), columns, weights.from, columns, block.m.at(point * to), m_step);
+            }
+        });
+    }
+}
+
+/// A multiple of [`ROWS`] and of the lanes.
+const LCM: usize = 24;
+
+/// Panels of weights that are read together.
+const GROUP: usize = 4;
+
+/// Shares the end between tasks.
+struct SyncEnd(End);
+
+// SAFETY: the bias is only read.
+unsafe impl Sync for SyncEnd {}

@@ -1,0 +1,172 @@
+//! Convolutions and linear layers with constant weights, packed once.
+
+use super::flex::{dense, filled, into_dense, on_flex};
+use super::{convolution::output_shape, reference};
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
+use burn::tensor::{Shape, Tensor};
+use burn_flex::FlexTensor;
+use std::sync::Arc;
+use vipaint_kernels::conv::{Conv, Frozen};
+
+/// The weights and bias of a convolution or linear layer that never change, in the form that is fastest to use.
+///
+/// Neither it nor anything made from it keeps the tensors it was made from, except on other backends than the CPU's, where
+/// it is these tensors. Clones share the weights.
+#[derive(Clone, Debug)]
+pub struct PackedConv(Inner);
+
+#[derive(Clone, Debug)]
+enum Inner {
+    Kernels(Arc<Frozen>),
+    Tensors { weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize },
+}
+
+impl PackedConv {
+    /// Packs the arguments of [`super::conv2d`] for images with `[height, width]` `sides`.
+    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize, sides: [usize; 2]) -> Self {
+        let [c_out, c_in, kernel, _] = weight.dims();
+        let [height, width] = sides;
+        Self::pack(weight, bias, Conv { height, width, c_in, c_out, kernel, stride, padding })
+    }
+
+    /// Packs the arguments of [`super::linear`].
+    pub fn linear(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        let [c_out, c_in] = weight.dims();
+        Self::pack(weight.reshape([c_out, c_in, 1, 1]), bias, Conv::linear(c_in, c_out))
+    }
+
+    fn pack(weight: Tensor<4>, bias: Option<Tensor<1>>, conv: Conv) -> Self {
+        let bias = bias.unwrap_or_else(|| Tensor::zeros([conv.c_out], &weight.device()));
+        if !on_flex(&weight) {
+            let (stride, padding) = (conv.stride, conv.padding);
+            return Self(Inner::Tensors { weight, bias, stride, padding });
+        }
+        let weight = weight.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
+        let bias = bias.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
+        Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &weight, &bias))))
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        match &self.0 {
+            Inner::Kernels(frozen) => frozen.bytes(),
+            Inner::Tensors { weight, bias, .. } => {
+                (weight.shape().num_elements() + bias.shape().num_elements()) * weight.dtype().size()
+            }
+        }
+    }
+}
+
+/// [`super::conv2d`] with constant weights, plus `residual` (shaped as the result) if there is one.
+///
+/// Differentiable in `x` and `residual`, keeping neither. A residual that nobody else holds becomes the result in place.
+pub fn conv2d_frozen(x: Tensor<4>, packed: &PackedConv, residual: Option<Tensor<4>>) -> Tensor<4> {
+    match &packed.0 {
+        Inner::Kernels(frozen) => {
+            let ([_, height, width, channels], conv) = (x.dims(), frozen.conv());
+            let packed_for = [conv.height, conv.width, conv.c_in];
+            assert_eq!([height, width, channels], packed_for, "height, width and channels the weights are packed for");
+            run(x, frozen, residual)
+        }
+        Inner::Tensors { weight, bias, stride, padding } => {
+            let y = reference::conv2d(x, weight.clone(), Some(bias.clone()), *stride, *padding);
+            match residual {
+                Some(residual) => y + residual,
+                None => y,
+            }
+        }
+    }
+}
+
+/// [`super::linear`] with constant weights.
+pub fn linear_frozen(x: Tensor<2>, packed: &PackedConv) -> Tensor<2> {
+    match &packed.0 {
+        Inner::Kernels(frozen) => {
+            let conv = frozen.conv();
+            assert_eq!(*conv, Conv::linear(x.dims()[1], conv.c_out), "weights of a linear layer for this input");
+            run(x, frozen, None)
+        }
+        Inner::Tensors { weight, bias, .. } => {
+            let [c_out, c_in, ..] = weight.dims();
+            reference::linear(x, weight.clone().reshape([c_out, c_in]), Some(bias.clone()))
+        }
+    }
+}
+
+fn run<const D: usize>(x: Tensor<D>, frozen: &Arc<Frozen>, residual: Option<Tensor<D>>) -> Tensor<D> {
+    let (x, frozen) = (x.into_dispatch(), frozen.clone());
+    Tensor::from_dispatch(match residual {
+        None => <Dispatch as FrozenConvolution>::convolve(x, frozen),
+        Some(residual) => <Dispatch as FrozenConvolution>::convolve_onto(x, residual.into_dispatch(), frozen),
+    })
+}
+
+#[backend_extension(Flex, Autodiff)]
+pub trait FrozenConvolution: Backend {
+    /// The layer's result.
+    fn convolve(x: FloatTensor<Self>, frozen: Arc<Frozen>) -> FloatTensor<Self>;
+    /// The layer's result plus `residual`.
+    fn convolve_onto(x: FloatTensor<Self>, residual: FloatTensor<Self>, frozen: Arc<Frozen>) -> FloatTensor<Self>;
+}
+
+impl FrozenConvolution for Flex {
+    fn convolve(x: FlexTensor, frozen: Arc<Frozen>) -> FlexTensor {
+        let x = dense(&x);
+        filled(output_shape(&x, frozen.conv()), |y| frozen.apply(x.storage(), false, y))
+    }
+
+    fn convolve_onto(x: FlexTensor, residual: FlexTensor, frozen: Arc<Frozen>) -> FlexTensor {
+        let x = dense(&x);
+        assert_eq!(residual.shape(), output_shape(&x, frozen.conv()), "shape of the residual");
+        let mut y = into_dense(residual);
+        frozen.apply(x.storage(), true, y.storage_mut()); // copies first if it is shared
+        y
+    }
+}
+
+/// The gradient of the residual is that of the result; that of `x` needs the weights only.
+#[derive(Debug)]
+struct FrozenBackward;
+
+impl<const N: usize> Backward<Flex, N> for FrozenBackward {
+    type State = (Arc<Frozen>, Shape);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let g = grads.consume::<Flex>(&ops.node);
+        let (frozen, shape) = ops.state;
+        let mut parents = ops.parents.into_iter();
+        if let Some(node) = parents.next().flatten() {
+            let g = dense(&g);
+            grads.register::<Flex>(node.id, filled(shape, |dx| frozen.input_grad(g.storage(), dx)));
+        }
+        if let Some(node) = parents.next().flatten() {
+            grads.register::<Flex>(node.id, g);
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> FrozenConvolution for Autodiff<Flex, C> {
+    fn convolve(x: FloatTensor<Self>, frozen: Arc<Frozen>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let shape = x.shape();
+        let y = Flex::convolve(x, frozen.clone());
+        match Backward::<Flex, 1>::prepare::<C>(FrozenBackward, [node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((frozen, shape), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn convolve_onto(x: FloatTensor<Self>, residual: FloatTensor<Self>, frozen: Arc<Frozen>) -> FloatTensor<Self> {
+        let ((x, node), (residual, residual_node)) = (x.into_parts(), residual.into_parts());
+        let shape = x.shape();
+        let y = Flex::convolve_onto(x, residual, frozen.clone());
+        let nodes = [node, residual_node];
+        match Backward::<Flex, 2>::prepare::<C>(FrozenBackward, nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((frozen, shape), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
