@@ -51,6 +51,6 @@ impl Noise {
     /// One uniform number in [0, 1) a sample.
     pub fn uniform(&mut self) -> Vec<f64> {
         use rand::RngExt;
-        self.streams.iter_mut().map(|rng| rng.random()).collect()
+        self.streams.iter_mut().map(RngExt::random).collect()
     }
 }

@@ -69,7 +69,9 @@ fn exact(schedule: &Schedule, bound: &Bound, levels: &[Level]) -> Exact {
     let mut keypoints = vec![(mean, var, 1.0)];
     for pair in levels.windows(2) {
         let (a, b, c) = prior_step(pair[0], pair[1]);
-        keypoints.iter_mut().for_each(|k| k.2 *= a);
+        for keypoint in &mut keypoints {
+            keypoint.2 *= a;
+        }
         (mean, var) = (a * mean + b, a * a * var + c * c);
         keypoints.push((mean, var, 1.0));
     }
@@ -84,7 +86,7 @@ fn log_normal(x: f64, mean: f64, var: f64) -> f64 {
     -0.5 * ((x - mean).powi(2) / var + (2.0 * std::f64::consts::PI * var).ln())
 }
 
-fn check(schedule: Schedule, keypoints: Vec<f64>) {
+fn check(schedule: &Schedule, keypoints: Vec<f64>) {
     let (problem, y, known) = problem(schedule.clone());
     let options = FitOptions {
         keypoints,
@@ -100,7 +102,7 @@ fn check(schedule: Schedule, keypoints: Vec<f64>) {
     };
     let mut fit = Fit::new(&problem, &options, 0).unwrap();
     let levels: Vec<Level> = fit.posterior.keypoints.iter().map(|k| k.level).collect();
-    let exact = exact(&schedule, fit.bound(), &levels);
+    let exact = exact(schedule, fit.bound(), &levels);
     let (mean, var) = exact.estimate;
     let evidence: f64 = (0..8).filter(|i| known[*i]).map(|i| log_normal(y[i], mean, var + exact.noise)).sum();
 
@@ -153,15 +155,15 @@ fn check(schedule: Schedule, keypoints: Vec<f64>) {
 
 #[test]
 fn variance_preserving() {
-    check(vp(), vec![550.0, 400.0]);
+    check(&vp(), vec![550.0, 400.0]);
 }
 
 #[test]
 fn variance_exploding() {
-    check(ve(), vec![2.0, 1.0]);
+    check(&ve(), vec![2.0, 1.0]);
 }
 
 #[test]
 fn flow_matching() {
-    check(flow(), vec![0.7, 0.5]);
+    check(&flow(), vec![0.7, 0.5]);
 }

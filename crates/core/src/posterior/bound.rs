@@ -208,8 +208,8 @@ impl UpperSteps {
             let values: Vec<f32> = pairs.iter().map(|p| f(p) as f32).collect();
             Tensor::<4>::from_data(burn::tensor::TensorData::new(values, [pairs.len(), 1, 1, 1]), &like.device())
         };
-        let (mean_s, var_s) = marginal(q, &self.to);
-        let (q_mean, q_var) = backward(&mean_s, &var_s, &self.z, &column);
+        let transition = (column(&|(t, s)| forward(*s, *t).0), column(&|(t, s)| forward(*s, *t).1));
+        let (q_mean, q_var) = backward(marginal(q, &self.to), transition, self.z.clone());
         let on_z = column(&|(t, s)| reverse(*t, *s, 1.0).z);
         let on_x0 = column(&|(t, s)| reverse(*t, *s, 1.0).x0);
         let p_var = column(&|(t, s)| reverse(*t, *s, 1.0).std.powi(2));
@@ -221,18 +221,15 @@ impl UpperSteps {
     }
 }
 
-/// `q(z_s | z_t)` above the top keypoint from the marginal of `z_s` and the forward transition (conditioning of a joint
-/// Gaussian).
+/// `q(z_s | z_t)` above the top keypoint, mean and variance, from the marginal of `z_s` and the forward transition
+/// `(alpha_ts, var_ts)` (conditioning of a joint Gaussian).
 fn backward(
-    mean_s: &Tensor<4>,
-    var_s: &Tensor<4>,
-    z_t: &Tensor<4>,
-    column: &dyn Fn(&dyn Fn(&(Level, Level)) -> f64) -> Tensor<4>,
+    (mean_s, var_s): (Tensor<4>, Tensor<4>),
+    (alpha, var_ts): (Tensor<4>, Tensor<4>),
+    z_t: Tensor<4>,
 ) -> (Tensor<4>, Tensor<4>) {
-    let alpha = column(&|(t, s)| forward(*s, *t).0);
-    let var_ts = column(&|(t, s)| forward(*s, *t).1);
     let total = var_s.clone() * alpha.clone().square() + var_ts.clone();
     let gain = var_s.clone() * alpha.clone() / total.clone();
-    let mean = mean_s.clone() + gain * (z_t.clone() - mean_s.clone() * alpha);
-    (mean, var_s.clone() * var_ts / total)
+    let mean = mean_s.clone() + gain * (z_t - mean_s * alpha);
+    (mean, var_s * var_ts / total)
 }

@@ -143,9 +143,10 @@ impl FitOptions {
         if !self.keypoints.is_empty() {
             let (low, high) = (schedule.bottom().t, schedule.top().t);
             return (self.keypoints.iter())
-                .map(|t| match *t > low && *t < high {
-                    true => Ok(schedule.level(*t)),
-                    false => Err(Error::option("keypoints", format!("time {t} is not between {low} and {high}"))),
+                .map(|t| {
+                    let inside = *t > low && *t < high;
+                    let problem = || Error::option("keypoints", format!("time {t} is not between {low} and {high}"));
+                    inside.then(|| schedule.level(*t)).ok_or_else(problem)
                 })
                 .collect();
         }

@@ -27,7 +27,7 @@ impl Head {
     ///
     /// At `alpha = 0` the eps and score heads carry no information about `x0`, and the result is not finite.
     pub fn x0_hat(self, raw: Tensor<4>, z: Tensor<4>, levels: &[Level]) -> Tensor<4> {
-        let (on_z, on_raw): (fn(&Level) -> f64, fn(&Level) -> f64) = match self {
+        let (on_z, on_raw): (Weight, Weight) = match self {
             Self::X0 => return raw,
             Self::Eps => (|l| 1.0 / l.alpha, |l| -l.sigma / l.alpha),
             Self::V => (|l| l.alpha / norm2(l), |l| -l.sigma / norm2(l)),
@@ -38,6 +38,9 @@ impl Head {
         z * on_z + raw * on_raw
     }
 }
+
+/// A factor that depends on the level.
+type Weight = fn(&Level) -> f64;
 
 fn norm2(level: &Level) -> f64 {
     level.alpha.powi(2) + level.sigma.powi(2)

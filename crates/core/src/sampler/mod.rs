@@ -55,6 +55,9 @@ pub trait Sampler: Send + Sync {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples>;
 }
 
+/// Makes a sampler from its options.
+pub type Build = fn(Map<String, Value>) -> Result<Box<dyn Sampler>>;
+
 /// A row of [`METHODS`].
 pub struct Method {
     /// The name, as `--method` takes it.
@@ -64,7 +67,7 @@ pub struct Method {
     /// Its options with their default values.
     pub defaults: fn() -> Map<String, Value>,
     /// Builds it from options.
-    pub build: fn(Map<String, Value>) -> Result<Box<dyn Sampler>>,
+    pub build: Build,
 }
 
 /// Every sampler.

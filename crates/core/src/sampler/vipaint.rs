@@ -123,9 +123,10 @@ impl Sampler for Vipaint {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let mut fit = Fit::new(problem, &self.fit, draw.seed)?;
         let interrupted = fit.run(problem, observer)?;
-        let mut samples = match interrupted {
-            true => Samples { interrupted, ..Samples::default() },
-            false => self.sample_fit(&fit, problem, draw, observer)?,
+        let mut samples = if interrupted {
+            Samples { interrupted, ..Samples::default() }
+        } else {
+            self.sample_fit(&fit, problem, draw, observer)?
         };
         samples.fit = Some(fit);
         Ok(samples)
