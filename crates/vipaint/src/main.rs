@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, Machine};
+use cli::{Cli, Command};
+use commands::Session;
 use vipaint::Result;
 
 fn main() -> ExitCode {
@@ -25,13 +26,13 @@ fn main() -> ExitCode {
 
 fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
     validate::machine(&machine)?;
-    let Machine { json, .. } = machine;
+    let session = Session::start(machine.json)?;
     match command {
-        Command::Demo(raw) => commands::demo::run(raw, json),
-        Command::Inpaint(raw) => commands::inpaint::run(raw, json),
-        Command::Fit(raw) => commands::fit::run(raw, json),
-        Command::Sample(raw) => commands::sample::run(raw, json),
-        Command::Train(raw) => commands::train::run(raw, json),
-        Command::Prior(raw) => commands::prior::run(raw, json),
+        Command::Demo(raw) => commands::demo::run(raw, &session),
+        Command::Inpaint(raw) => commands::inpaint::run(raw, &session),
+        Command::Fit(raw) => commands::fit::run(raw, &session),
+        Command::Sample(raw) => commands::sample::run(raw, &session),
+        Command::Train(raw) => commands::train::run(raw, &session),
+        Command::Prior(raw) => commands::prior::run(raw, &session),
     }
 }

@@ -9,7 +9,7 @@ pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Op
 }
 
 /// What to do about an unknown name: the nearest one, and all of them.
-pub(crate) fn remedy<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub fn remedy<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     let all = known.clone().into_iter().collect::<Vec<_>>().join(", ");
     match nearest(wanted, known) {
         Some(name) => format!("did you mean {name:?}? Known: {all}"),

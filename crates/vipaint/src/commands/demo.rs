@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use vipaint::save::Folder;
 use vipaint::{Result, demo};
 
+use super::Session;
 use crate::{cli, validate};
 
-pub fn run(raw: cli::Demo, json: bool) -> Result<ExitCode> {
+pub fn run(raw: cli::Demo, session: &Session) -> Result<ExitCode> {
     let amount = validate::amount(&raw.amount)?;
     let plan = validate::ask(raw.ask)?;
     let given = demo::given(&raw.picture, &raw.hide, plan.seed)?;
     let folder = Folder::open(&raw.output)?;
     let job = super::prepare(plan, || Ok(given))?;
-    let outcome = super::watched(|observer| job.run(amount, observer))?;
-    super::conclude(&outcome, &folder, "demo", json)
+    let outcome = super::watched(session, |observer| job.run(amount, observer))?;
+    super::conclude(session, &outcome, &folder, "demo")
 }

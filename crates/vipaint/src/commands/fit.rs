@@ -5,21 +5,25 @@ use std::process::ExitCode;
 use vipaint::save::{report, save_posterior};
 use vipaint::{Given, Result};
 
+use super::Session;
 use crate::{cli, validate};
 
-pub fn run(raw: cli::Fit, json: bool) -> Result<ExitCode> {
+pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     let plan = validate::ask(raw.ask)?;
     validate::writable("--posterior", &raw.posterior)?;
     let keep = validate::keep(raw.files.mask_keep);
     let job = super::prepare(plan, || Given::open(&raw.files.image, &raw.files.mask, keep))?;
-    let outcome = super::watched(|observer| job.fit(observer))?;
+    let outcome = super::watched(session, |observer| job.fit(observer))?;
     save_posterior(&outcome, &raw.posterior)?;
-    if json {
+    if session.json {
         super::print_json(&report(&outcome, "fit"));
     } else if let Some(terms) = outcome.fit.as_ref().and_then(|fit| fit.trace.last()) {
         let (stage, total) = (&outcome.fitting, terms.total());
-        println!("fit       {:6.1} s, {} calls; bound {total:.1} nats", stage.seconds, stage.calls.denoiser);
-        println!("posterior {}", raw.posterior.display());
+        super::say(&format!(
+            "fit       {:6.1} s, {} calls; bound {total:.1} nats",
+            stage.seconds, stage.calls.denoiser
+        ));
+        super::say(&format!("posterior {}", raw.posterior.display()));
     }
     if !outcome.interrupted {
         return Ok(ExitCode::SUCCESS);

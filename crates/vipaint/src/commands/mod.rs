@@ -7,6 +7,7 @@ pub mod prior;
 pub mod sample;
 pub mod train;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +20,18 @@ use crate::validate::Plan;
 
 /// The exit code of work that was interrupted.
 const INTERRUPTED: u8 = 130;
+
+/// What all commands share: how results are printed, and whether the user asked to stop.
+pub struct Session {
+    json: bool,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    pub fn start(json: bool) -> Result<Self> {
+        Ok(Self { json, interrupt: Interrupt::listen()? })
+    }
+}
 
 /// A job, ready to run, with its warnings told.
 fn prepare(plan: Plan, given: impl FnOnce() -> Result<Given>) -> Result<Job> {
@@ -42,21 +55,20 @@ fn tell_about(job: &Job) {
 }
 
 /// Runs `work` with a progress display and Ctrl-C.
-fn watched(work: impl FnOnce(&mut vipaint::Observer) -> Result<Outcome>) -> Result<Outcome> {
-    let interrupt = Interrupt::listen()?;
+fn watched(session: &Session, work: impl FnOnce(&mut vipaint::Observer) -> Result<Outcome>) -> Result<Outcome> {
     let mut progress = Progress::new();
     let outcome = work(&mut |event| {
         progress.on(event);
-        interrupt.flow()
+        session.interrupt.flow()
     });
     progress.finish();
     outcome
 }
 
 /// Saves what there is and tells about it.
-fn conclude(outcome: &Outcome, folder: &Folder, command: &str, json: bool) -> Result<ExitCode> {
+fn conclude(session: &Session, outcome: &Outcome, folder: &Folder, command: &str) -> Result<ExitCode> {
     let saved = outcome.save(folder, command)?;
-    if json {
+    if session.json {
         print_json(&saved.report);
     } else {
         print_summary(outcome, folder, &saved);
@@ -89,32 +101,37 @@ fn how_to_resume(outcome: &Outcome, posterior: &Path, samples: usize, folder: &P
     )
 }
 
+/// Prints a line of results; nobody need be listening (`println` would panic then).
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn print_json(value: &serde_json::Value) {
     // A value always serialises.
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    say(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 fn print_summary(outcome: &Outcome, folder: &Folder, saved: &Saved) {
     let (fitting, sampling) = (&outcome.fitting, &outcome.sampling);
     if let Some(terms) = outcome.fit.as_ref().and_then(|fit| fit.trace.last()) {
-        println!(
+        say(&format!(
             "fit       {:6.1} s, {} calls, {} with gradients; bound {:.1} nats",
             fitting.seconds,
             fitting.calls.denoiser,
             fitting.calls.vjp,
             terms.total()
-        );
+        ));
     }
-    println!(
+    say(&format!(
         "sampling  {:6.1} s, {} calls, {} with gradients; {} samples",
         sampling.seconds,
         sampling.calls.denoiser,
         sampling.calls.vjp,
         outcome.samples.len()
-    );
+    ));
     let grid = folder.path().join("grid.png");
     if saved.files.contains(&grid) {
-        println!("look at   {}", grid.display());
+        say(&format!("look at   {}", grid.display()));
     }
-    println!("details   {}", folder.path().join("report.json").display());
+    say(&format!("details   {}", folder.path().join("report.json").display()));
 }

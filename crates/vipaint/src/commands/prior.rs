@@ -10,12 +10,13 @@ use vipaint::priors::{EMBEDDED, Source};
 use vipaint::save::write_atomically;
 use vipaint::{Result, priors};
 
+use super::Session;
 use crate::{cli, validate};
 
-pub fn run(raw: cli::Prior, json: bool) -> Result<ExitCode> {
+pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
     match raw {
-        cli::Prior::List => list(json),
-        cli::Prior::Info { prior } => info(&Source::named(&prior)?, json)?,
+        cli::Prior::List => list(session.json),
+        cli::Prior::Info { prior } => info(&Source::named(&prior)?, session.json)?,
         cli::Prior::Check { prior, input, output, decode, encode } => {
             let part = match (decode, encode) {
                 (true, _) => Part::Decoder,
@@ -37,7 +38,7 @@ fn list(json: bool) {
         return;
     }
     for prior in EMBEDDED {
-        println!("{:12} {}", prior.name, prior.about);
+        super::say(&format!("{:12} {}", prior.name, prior.about));
     }
 }
 
@@ -49,8 +50,8 @@ fn info(source: &Source, json: bool) -> Result<()> {
     }
     for (key, value) in info.as_object().into_iter().flatten() {
         match value {
-            Value::String(text) => println!("{key:12} {text}"),
-            other => println!("{key:12} {other}"),
+            Value::String(text) => super::say(&format!("{key:12} {text}")),
+            other => super::say(&format!("{key:12} {other}")),
         }
     }
     Ok(())

@@ -7,9 +7,10 @@ use vipaint::priors::{self, EMBEDDED};
 use vipaint::save::Folder;
 use vipaint::{Error, Job, Result};
 
+use super::Session;
 use crate::{cli, validate};
 
-pub fn run(raw: cli::Sample, json: bool) -> Result<ExitCode> {
+pub fn run(raw: cli::Sample, session: &Session) -> Result<ExitCode> {
     let amount = validate::amount(&raw.amount)?;
     let source = raw.prior.as_deref().map(priors::Source::named).transpose()?;
     let folder = Folder::open(&raw.output)?;
@@ -24,6 +25,6 @@ pub fn run(raw: cli::Sample, json: bool) -> Result<ExitCode> {
         }
     })?;
     super::tell_about(&job);
-    let outcome = super::watched(|observer| job.resume(fit, amount, observer))?;
-    super::conclude(&outcome, &folder, "sample", json)
+    let outcome = super::watched(session, |observer| job.resume(fit, amount, observer))?;
+    super::conclude(session, &outcome, &folder, "sample")
 }

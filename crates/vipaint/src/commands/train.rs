@@ -7,28 +7,27 @@ use serde_json::json;
 use vipaint::{Error, Result};
 use vipaint_train::{Event, Options, Recipe, export, train};
 
+use super::Session;
 use crate::cli;
-use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
-pub fn run(raw: cli::Train, json: bool) -> Result<ExitCode> {
+pub fn run(raw: cli::Train, session: &Session) -> Result<ExitCode> {
     let recipe = Recipe::load(&raw.recipe).map_err(refuse)?;
     let folder = raw.output.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let interrupt = Interrupt::listen()?;
-    let options = Options { stop: interrupt.flag(), ..Options::default() };
+    let options = Options { stop: session.interrupt.flag(), ..Options::default() };
     let mut progress = Progress::new();
     train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &event)).map_err(refuse)?;
     progress.finish();
     let prior = folder.join(format!("{}.safetensors", recipe.name));
     let outcome = export(&folder, &prior).map_err(refuse)?;
-    if json {
+    if session.json {
         super::print_json(&json!({
             "recipe": raw.recipe, "folder": folder, "prior": prior,
             "finished": outcome.finished, "images": outcome.images, "seconds": outcome.seconds,
         }));
     } else {
-        println!("seen      {} of {} pictures in {:.0} s", outcome.images, recipe.images, outcome.seconds);
-        println!("prior     {}", prior.display());
+        super::say(&format!("seen      {} of {} pictures in {:.0} s", outcome.images, recipe.images, outcome.seconds));
+        super::say(&format!("prior     {}", prior.display()));
     }
     if outcome.finished {
         return Ok(ExitCode::SUCCESS);

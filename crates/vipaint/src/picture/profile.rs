@@ -38,3 +38,33 @@ fn near(colorant: &Xyzd, [x, y, z]: [f64; 3]) -> bool {
 fn middle(curve: &ToneReprCurve) -> Option<f32> {
     Some(curve.make_linear_evaluator().ok()?.evaluate_value(0.5))
 }
+
+#[cfg(test)]
+mod tests {
+    use moxcms::curve_from_gamma;
+
+    use super::*;
+
+    fn checked(profile: &ColorProfile, grey: bool) -> Result<(), String> {
+        check(&profile.encode().expect("the profile is well formed"), grey)
+    }
+
+    #[test]
+    fn what_looks_like_srgb_is_accepted() {
+        assert_eq!(checked(&ColorProfile::new_srgb(), false), Ok(()));
+        assert_eq!(checked(&ColorProfile::new_gray_with_gamma(2.2), true), Ok(()));
+        // Primaries say nothing about grey.
+        assert_eq!(checked(&ColorProfile::new_display_p3(), true), Ok(()));
+    }
+
+    #[test]
+    fn what_does_not_is_refused() {
+        assert!(checked(&ColorProfile::new_display_p3(), false).is_err());
+        assert!(checked(&ColorProfile::new_gray_with_gamma(1.0), true).is_err());
+        let curve = Some(curve_from_gamma(1.0));
+        let mut linear = ColorProfile::new_srgb();
+        (linear.red_trc, linear.green_trc, linear.blue_trc) = (curve.clone(), curve.clone(), curve);
+        assert!(checked(&linear, false).is_err());
+        assert!(check(b"not a profile", true).is_err());
+    }
+}

@@ -41,7 +41,10 @@ impl Folder {
     }
 
     /// Writes a file in the folder and returns its path.
-    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// As [`write_atomically`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let path = self.0.join(name);
         write_atomically(&path, bytes)?;
         Ok(path)

@@ -1,0 +1,127 @@
+//! `vipaint prior`: lists, descriptions, and one denoiser call on given tensors.
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::setup::Setup;
+
+const PIXELS: usize = 64;
+
+fn wave(n: usize, frequency: f32) -> Vec<f32> {
+    (0..n).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A safetensors file: name, type, shape, bytes of each tensor.
+fn file(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+    let views =
+        tensors.iter().map(|(name, dtype, shape, data)| (*name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn get(bytes: &[u8], name: &str) -> Vec<f32> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    let view = file.tensor(name).unwrap();
+    view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// Runs the check with these tensors.
+fn check(setup: &Setup, tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)], more: &[&str]) -> Vec<u8> {
+    setup.write("in.safetensors", &file(tensors));
+    let arguments = ["prior", "check", "tiny.safetensors", "--input", "in.safetensors", "--output", "out.safetensors"];
+    let said = setup.run(&[&arguments[..], more].concat());
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    setup.bytes("out.safetensors")
+}
+
+fn image<'a>(name: &'a str, values: &[f32]) -> (&'a str, Dtype, Vec<usize>, Vec<u8>) {
+    (name, Dtype::F32, vec![values.len() / PIXELS, 1, 8, 8], floats(values))
+}
+
+#[test]
+fn the_estimate_is_the_preconditioned_raw_output() {
+    let setup = Setup::new();
+    let z = wave(2 * PIXELS, 0.3);
+    let sigma = [0.4f32, 7.0];
+    let level = ("sigma", Dtype::F32, vec![2], floats(&sigma));
+    let class = ("class", Dtype::I64, vec![2], [1i64, 0].iter().flat_map(|c| c.to_le_bytes()).collect());
+    let out = check(&setup, &[image("z_t", &z), level, class.clone()], &[]);
+    let (raw, x0_hat) = (get(&out, "raw"), get(&out, "x0_hat"));
+    for i in 0..2 * PIXELS {
+        let (s, d) = (sigma[i / PIXELS], 0.5f32);
+        let total = s * s + d * d;
+        let expected = d * d / total * z[i] + s * d / total.sqrt() * raw[i];
+        assert!((x0_hat[i] - expected).abs() < 1e-4, "{} {expected}", x0_hat[i]);
+    }
+    // The same levels as the network's own time, ln(sigma) / 4.
+    let time = ("t", Dtype::F32, vec![2], floats(&sigma.map(|s| s.ln() / 4.0)));
+    let again = get(&check(&setup, &[image("z_t", &z), time, class], &[]), "x0_hat");
+    assert!(x0_hat.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-4));
+}
+
+#[test]
+fn the_gradient_agrees_with_a_difference() {
+    let setup = Setup::new();
+    let (z, v, direction) = (wave(PIXELS, 0.3), wave(PIXELS, 0.7), wave(PIXELS, 1.1));
+    let level = ("sigma", Dtype::F32, vec![1], floats(&[0.8]));
+    let vjp = get(&check(&setup, &[image("z_t", &z), level.clone(), image("v", &v)], &[]), "vjp");
+    let step = 0.02f32;
+    let at = |sign: f32| -> f64 {
+        let moved: Vec<f32> = z.iter().zip(&direction).map(|(z, d)| z + sign * step * d).collect();
+        let x0_hat = get(&check(&setup, &[image("z_t", &moved), level.clone()], &[]), "x0_hat");
+        x0_hat.iter().zip(&v).map(|(x, v)| f64::from(x * v)).sum()
+    };
+    let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
+    let gradient: f64 = vjp.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+    assert!((difference - gradient).abs() < 0.01 * gradient.abs().max(1.0), "{difference} {gradient}");
+}
+
+#[test]
+fn a_pixel_prior_decodes_and_encodes_to_the_same() {
+    let setup = Setup::new();
+    let (values, v) = (wave(PIXELS, 0.3), wave(PIXELS, 0.9));
+    let out = check(&setup, &[image("z", &values), image("v", &v)], &["--decode"]);
+    assert_eq!((get(&out, "x"), get(&out, "vjp")), (values.clone(), v));
+    assert_eq!(get(&check(&setup, &[image("x", &values)], &["--encode"]), "z"), values);
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let setup = Setup::new();
+    let z = image("z_t", &[0.0; PIXELS]);
+    let sigma = |value: f32| ("sigma", Dtype::F32, vec![1], floats(&[value]));
+    let class = |class: i64| ("class", Dtype::I64, vec![1], class.to_le_bytes().to_vec());
+    let cases = [
+        (vec![sigma(1.0)], "has no tensor z_t"),
+        (vec![z.clone()], "either sigma or t"),
+        (vec![z.clone(), sigma(-1.0)], "sigma -1"),
+        (vec![z.clone(), sigma(1.0), class(2)], "has class 2"),
+        (vec![z.clone(), sigma(1.0), image("v", &[0.0; 2 * PIXELS])], "has v of shape"),
+        (vec![("z_t", Dtype::F32, vec![1, 8, 8], floats(&[0.0; PIXELS])), sigma(1.0)], "not [B, 1, 8, 8]"),
+        (vec![("z_t", Dtype::I32, vec![1, 1, 8, 8], floats(&[0.0; PIXELS])), sigma(1.0)], "not F32"),
+    ];
+    for (tensors, part) in cases {
+        setup.write("in.safetensors", &file(&tensors));
+        let arguments =
+            ["prior", "check", "tiny.safetensors", "--input", "in.safetensors", "--output", "out.safetensors"];
+        let said = setup.run(&arguments);
+        assert_eq!(said.code, Some(3));
+        assert!(said.stderr.contains("in.safetensors") && said.stderr.contains(part), "{part}: {}", said.stderr);
+    }
+    assert!(!setup.path("out.safetensors").exists());
+}
+
+#[test]
+fn priors_are_listed_and_described() {
+    let setup = Setup::new();
+    let said = setup.run(&["prior", "list"]);
+    assert!(said.code == Some(0) && said.stdout.contains("fashion"), "{}", said.stderr);
+    let said = setup.run(&["prior", "info", "tiny.safetensors", "--json"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let info: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(info["name"], "tiny");
+    assert_eq!(info["classes"], serde_json::json!(["cat", "dog"]));
+    assert!(info["parameters"].as_u64() > Some(100));
+}

@@ -1,0 +1,9 @@
+//! The real binary, on good and bad input.
+
+mod bad;
+mod check;
+mod good;
+mod pictures;
+mod resume;
+mod setup;
+mod training;
