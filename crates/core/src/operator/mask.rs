@@ -24,7 +24,8 @@ pub(super) const KIND: Kind = Kind {
     },
     example: |shape, seed, device| {
         let mut rng = stream(seed, 0, 0);
-        let known: Vec<f32> = (0..shape.iter().product()).map(|_| f32::from(rng.random::<bool>())).collect();
+        let mut known: Vec<f32> = (0..shape.iter().product()).map(|_| f32::from(rng.random::<bool>())).collect();
+        known[0] = 1.0; // a mask knows something
         Arc::new(Mask { known: tensor(&known, shape, device), shape })
     },
 };
