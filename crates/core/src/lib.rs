@@ -9,11 +9,13 @@
 pub mod chain;
 pub mod error;
 pub mod event;
+pub mod guided;
 pub mod measurement;
 pub mod noise;
 pub mod operator;
 pub mod posterior;
 pub mod prior;
+pub mod problem;
 pub mod sampler;
 pub mod schedule;
 

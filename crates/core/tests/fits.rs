@@ -125,12 +125,15 @@ fn calls_are_counted() {
     plain.guidance = Guidance::default();
     let options = FitOptions { k: 2, iterations: 5, mc_samples: 3, prior_steps: 2, prior_samples: 2, ..small() };
     let before = plain.prior.calls();
-    Fit::new(&plain, &options, 0).unwrap().run(&plain, &mut silent()).unwrap();
+    let mut fit = Fit::new(&plain, &options, 0).unwrap();
+    assert_eq!(plain.prior.calls() - before, Calls { denoiser: 6 * 12, vjp: 6 * 12 }, "init_samples x init_steps");
+    let before = plain.prior.calls();
+    fit.run(&plain, &mut silent()).unwrap();
     // A step: mc_samples at each of 2 keypoints, and 2 x 2 above.
     let each = 3 * 2 + 4;
     assert_eq!(plain.prior.calls() - before, Calls { denoiser: 5 * each, vjp: 5 * each });
     let refine = RefineOptions { refine_steps: 7, weights: false, ..RefineOptions::default() };
-    let vipaint = Vipaint::new(FitOptions { iterations: 0, ..options }, refine).unwrap();
+    let vipaint = Vipaint::new(FitOptions { iterations: 0, init_samples: 0, ..options }, refine).unwrap();
     let before = plain.prior.calls();
     vipaint.sample(&plain, &Draw { seed: 0, indices: 0..4, batch: 2 }, &mut silent()).unwrap();
     assert_eq!(plain.prior.calls() - before, Calls { denoiser: 4 * (1 + 7), vjp: 4 * 7 });

@@ -1,7 +1,5 @@
 //! A small classifier of 32x32 grey pictures, which judges whether samples are of the class they should be.
 
-use std::collections::HashMap;
-
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData, activation};
 use vipaint_nn::layers::{Conv2d, GroupNorm, Init, Linear, to_patches, weights};
@@ -81,7 +79,7 @@ impl Classifier {
     /// If a weight leaves the range of f16.
     pub fn to_bytes(values: &[f32]) -> Result<Vec<u8>> {
         let entries = weights::entries(&Network::new(&mut Init::blank(&Device::flex())));
-        Ok(vipaint_zoo::write_weights(&entries, values, HashMap::new())?)
+        Ok(vipaint_zoo::write_weights(&entries, values, &[])?)
     }
 
     /// Class probabilities `[batch, CLASSES]` of pictures `[batch, 1, SIZE, SIZE]` with values in `[-1, 1]`; values

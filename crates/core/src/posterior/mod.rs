@@ -11,7 +11,7 @@ mod file;
 mod fit;
 mod weight;
 
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Tensor, activation};
 
 pub use adam::Adam;
 pub use bound::{Bound, Terms};
@@ -19,42 +19,12 @@ pub use file::Stored;
 pub use fit::{Fit, FitOptions};
 pub use weight::log_weights;
 
+pub use crate::problem::Problem;
+
 use crate::chain::{Reverse, reverse};
-use crate::measurement::Measurement;
 use crate::operator::Shape3;
 use crate::prior::{Guidance, Prior};
 use crate::{Error, Level, Noise, Result};
-
-/// What is asked: a prior, a measurement, a condition.
-#[derive(Clone)]
-pub struct Problem {
-    /// The diffusion prior.
-    pub prior: Prior,
-    /// `y` and how it was measured.
-    pub measurement: Measurement,
-    /// The condition and its strength while sampling.
-    pub guidance: Guidance,
-}
-
-impl Problem {
-    /// Puts the three together.
-    ///
-    /// # Errors
-    /// When the operator's input is not the prior's picture.
-    pub fn new(prior: Prior, measurement: Measurement, guidance: Guidance) -> Result<Self> {
-        let image = prior.autoencoder.image_shape(prior.shape());
-        let input = measurement.operator.input_shape();
-        if image != input {
-            return Err(Error::Shape { what: "operator input", expected: image.to_vec(), got: input.to_vec() });
-        }
-        Ok(Self { prior, measurement, guidance })
-    }
-
-    /// The device of the measurement, without gradients.
-    pub fn device(&self) -> Device {
-        self.measurement.y.device().without_autodiff()
-    }
-}
 
 /// `lambda` at one keypoint; each tensor is `[1, channels, height, width]`.
 #[derive(Debug, Clone)]
@@ -90,35 +60,29 @@ pub struct Hop {
 }
 
 impl Posterior {
-    /// The parameters before a fit, from a rough picture `z0` `[1, c, h, w]`: `mu = z0 + init_noise * noise`,
-    /// `tau_K = sigma_{t_K}`, lower `tau` the prior's own standard deviation times `init_tau`, `gamma` as given.
+    /// The parameters before a fit, from what is believed of `z_0`: `mu` its mean everywhere, `tau_K^2` at the top the
+    /// variance of `z_{t_K}` that follows from its variance, lower `tau` the prior's own standard deviation times
+    /// `init.tau`, `gamma` as given.
     ///
     /// # Errors
-    /// When `times` is empty or not strictly decreasing in noise.
-    pub fn initial(z0: &Tensor<4>, levels: &[Level], eta: f64, init: &Init, seed: u64) -> Result<Self> {
+    /// When `levels` is empty or not strictly decreasing in noise.
+    pub fn initial(levels: &[Level], eta: f64, init: &Init) -> Result<Self> {
         if levels.is_empty() || levels.windows(2).any(|w| w[0].ratio() <= w[1].ratio()) {
             return Err(Error::option("keypoints", "give at least one time, noisiest first, each one once"));
         }
-        let [_, c, h, w] = z0.dims();
         let mut keypoints = Vec::with_capacity(levels.len());
         for (k, level) in levels.iter().enumerate() {
-            let noise = Noise::new(seed, PURPOSE_INIT, [k]).normal([c, h, w], &z0.device());
             let (tau, gamma_logit) = match k.checked_sub(1) {
-                None => (level.sigma, None),
+                None => ((init.variance.clone() * level.alpha.powi(2) + level.sigma.powi(2)).sqrt(), None),
                 Some(above) => {
-                    let std = reverse(levels[above], *level, eta).std;
-                    (std * init.tau, Some(z0.full_like(init.gamma_logit)))
+                    let std = reverse(levels[above], *level, eta).std * init.tau;
+                    (init.mean.full_like(std), Some(init.mean.full_like(init.gamma_logit)))
                 }
             };
-            if tau <= 0.0 {
+            if level.sigma <= 0.0 {
                 return Err(Error::option("keypoints", format!("no noise is left at time {}", level.t)));
             }
-            keypoints.push(Keypoint {
-                level: *level,
-                mu: z0.clone() + noise * init.noise,
-                log_tau: z0.full_like(tau.ln()),
-                gamma_logit,
-            });
+            keypoints.push(Keypoint { level: *level, mu: init.mean.clone(), log_tau: tau.log(), gamma_logit });
         }
         Ok(Self { keypoints, eta })
     }
@@ -183,10 +147,12 @@ impl Posterior {
 }
 
 /// Start values of a fit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Init {
-    /// Standard deviation of the noise added to `mu`.
-    pub noise: f64,
+    /// Mean of `z_0`, `[1, c, h, w]`.
+    pub mean: Tensor<4>,
+    /// Its variance, `[1, c, h, w]`.
+    pub variance: Tensor<4>,
     /// Lower keypoints' `tau` over the prior's reverse standard deviation.
     pub tau: f64,
     /// `gamma` before the sigmoid.

@@ -1,7 +1,6 @@
 //! Samplers: one file each, listed once in [`METHODS`].
 
 mod dps;
-mod guided;
 mod repaint;
 mod unconditional;
 mod vipaint;
@@ -12,8 +11,8 @@ use burn::tensor::Tensor;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use crate::guided::{Correction, Walk};
 pub use dps::{Dps, DpsOptions};
-pub use guided::{Correction, Walk};
 pub use repaint::{RePaint, RePaintOptions};
 pub use unconditional::{Unconditional, UnconditionalOptions, Update};
 pub use vipaint::{RefineOptions, Vipaint};

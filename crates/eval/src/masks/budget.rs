@@ -50,7 +50,7 @@ pub const CONTENDERS: &[Contender] = &[
 fn vipaint(budget: &Budget, k: u64) -> Vec<(&'static str, String)> {
     let fit = FitOptions::default();
     let refine = RefineOptions::default().refine_steps as u64;
-    let draw = budget.samples * (k - 1 + 3 * refine);
+    let draw = budget.samples * (k - 1 + 3 * refine) + 3 * (fit.init_samples * fit.init_steps) as u64;
     let step = 3 * (fit.mc_samples as u64 * k + (fit.prior_steps * fit.prior_samples) as u64);
     let iterations = budget.cost.saturating_sub(draw) / step;
     vec![("k", k.to_string()), ("iterations", iterations.to_string()), ("weights", "false".into())]

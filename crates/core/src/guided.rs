@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::reverse;
-use crate::posterior::Problem;
+use crate::problem::Problem;
 use crate::{Error, Level, Noise, Result};
 
 /// How the data's gradient enters a step.
