@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 use vipaint_kernels::conv::winograd::{Tile, Winograd};
-use vipaint_kernels::conv::{Conv, Packed, weight_grad};
+use vipaint_kernels::conv::{Conv, Packed, direct_weight_grad, forward, input_grad, weight_grad};
 
 fn main() {
-    let names = ["direct", "its dx", "its dw", "F(2x2)", "its dx", "F(4x4)", "its dx"];
+    let names = ["direct", "its dx", "its dw", "trained", "its dx", "its dw", "F(2x2)", "its dx", "F(4x4)", "its dx"];
     println!("{:24}{}", "batch, channels, side", names.map(|name| format!("{name:>8}")).concat());
     for (batch, c_in, c_out, side) in [
         (64, 32, 32, 16),
@@ -36,10 +36,13 @@ fn main() {
         let mut rates = vec![
             rate(&mut || Packed::forward(&conv, &w).apply(&x, None, false, &mut y)),
             rate(&mut || Packed::input_grad(&conv, &w).apply(&g, None, false, &mut dx)),
-            rate(&mut || weight_grad(&conv, &x, &g, &mut dw)),
+            rate(&mut || direct_weight_grad(&conv, &x, &g, &mut dw)),
+            rate(&mut || forward(&conv, &x, &w, None, &mut y)),
+            rate(&mut || input_grad(&conv, &g, &w, &mut dx)),
+            rate(&mut || weight_grad(&conv, &x, &g, &mut dw, None)),
         ];
         for tile in [Tile::Two, Tile::Four] {
-            let packed = Winograd::new(&conv, &w, tile).expect("a convolution that the algorithm serves");
+            let packed = Winograd::new(&conv, &w, tile);
             rates.push(rate(&mut || packed.apply(&x, None, false, &mut y)));
             rates.push(rate(&mut || packed.input_grad(&g, &mut dx)));
         }

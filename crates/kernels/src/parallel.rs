@@ -55,18 +55,29 @@ pub(crate) fn each(parallel: bool, count: usize, f: impl Fn(usize) + Sync + Send
     }
 }
 
-/// Lends `f` a buffer with arbitrary contents, which the thread keeps for next time: fresh memory costs a page fault
-/// every few thousand bytes.
-pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
-    thread_local! {
-        static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
-    }
-    // Taken out meanwhile: `f` may run tasks that want a buffer too.
+thread_local! {
+    static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer of at least `len` values, arbitrary ones, that was [`give`]n back by this thread if possible: fresh memory
+/// costs a page fault every few thousand bytes.
+pub(crate) fn take(len: usize) -> Vec<f32> {
     let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < len {
         buffer.resize(len, 0.0);
     }
-    let result = f(&mut buffer[..len]);
+    buffer
+}
+
+/// Keeps a buffer for the next [`take`].
+pub(crate) fn give(buffer: Vec<f32>) {
     KEPT.with_borrow_mut(|kept| kept.push(buffer));
+}
+
+/// Lends `f` a buffer with arbitrary contents. Others may be lent meanwhile: `f` may run tasks that want one too.
+pub(crate) fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    let mut buffer = take(len);
+    let result = f(&mut buffer[..len]);
+    give(buffer);
     result
 }

@@ -94,7 +94,7 @@ unsafe fn gather_body<S: Simd>(
 }
 
 multiversion! {
-    /// `c[i][j] += sum_{r, k} a[starts[r] + k step + i] b[(r width + k) COLS + j]` for `k < width`.
+    /// `c[i][j] += sum_{r, k} a[starts[r] + k a_step + i] b[(r width + k) b_step + j]` for `k < width`.
     ///
     /// # Safety
     /// Every index above is inside what `a` (with `i < ROWS`) and `b` (with `j < COLS`) are valid for; `c` is valid for
@@ -102,9 +102,10 @@ multiversion! {
     pub(crate) unsafe fn outer(
         a: *const f32,
         starts: &[usize],
-        step: usize,
+        a_step: usize,
         width: usize,
         b: *const f32,
+        b_step: usize,
         c: *mut f32,
     ) => outer_body
 }
@@ -114,9 +115,10 @@ unsafe fn outer_body<S: Simd>(
     s: S,
     a: *const f32,
     starts: &[usize],
-    step: usize,
+    a_step: usize,
     width: usize,
     b: *const f32,
+    b_step: usize,
     c: *mut f32,
 ) {
     // SAFETY: reads and writes stay inside what the caller promises for `a`, `b` and `c`.
@@ -136,8 +138,9 @@ unsafe fn outer_body<S: Simd>(
                     sum[i][0] = s.fma(left, right[0], sum[i][0]);
                     sum[i][1] = s.fma(left, right[1], sum[i][1]);
                 }
-                a = a.wrapping_add(step); // past the end after the last one
-                b = b.add(COLS);
+                // Past the end after the last one.
+                a = a.wrapping_add(a_step);
+                b = b.wrapping_add(b_step);
             }
         }
         for (i, sum) in sum.iter().enumerate() {

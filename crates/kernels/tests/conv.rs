@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Exact, noise, with_threads};
-use vipaint_kernels::conv::{Conv, Frozen, Packed, bias_grad, weight_grad};
+use vipaint_kernels::conv::{Conv, Frozen, Packed, bias_grad, direct_weight_grad, forward, input_grad, weight_grad};
 
 fn shapes() -> Vec<(usize, Conv)> {
     let mut shapes = Vec::new();
@@ -86,7 +86,7 @@ impl Case {
 
     fn weight_grad(&self) -> Vec<f32> {
         let mut dw = vec![f32::NAN; self.w.len()];
-        weight_grad(&self.conv, &self.x, &self.g, &mut dw);
+        direct_weight_grad(&self.conv, &self.x, &self.g, &mut dw);
         dw
     }
 }
@@ -174,5 +174,48 @@ fn frozen_layers_are_the_same_maps() {
         let mut dx = vec![f32::NAN; case.x.len()];
         frozen.input_grad(&case.g, &mut dx);
         close(&dx, &case.input_grad(&case.g));
+    }
+}
+
+#[test]
+fn training_functions_match_double_precision() {
+    let more = [(3, 12, 10, 24, 16), (9, 3, 3, 48, 40), (40, 8, 8, 8, 16), (5, 2, 7, 16, 8)];
+    let more = more.map(|(batch, height, width, c_in, c_out)| {
+        (batch, Conv { height, width, c_in, c_out, kernel: 3, stride: 1, padding: 1 })
+    });
+    for (batch, conv) in shapes().into_iter().chain(more) {
+        let case = Case::new(batch, conv);
+        let run = |threads| {
+            with_threads(threads, || {
+                let (mut y, mut dx) = (vec![f32::NAN; case.g.len()], vec![f32::NAN; case.x.len()]);
+                let (mut dw, mut db) = (vec![f32::NAN; case.w.len()], vec![f32::NAN; conv.c_out]);
+                forward(&conv, &case.x, &case.w, Some(&case.b), &mut y);
+                input_grad(&conv, &case.g, &case.w, &mut dx);
+                weight_grad(&conv, &case.x, &case.g, &mut dw, Some(&mut db));
+                [y, dx, dw, db]
+            })
+        };
+        let got = run(1);
+        assert_eq!(got, run(2), "{conv:?}");
+        let mut exact = got.each_ref().map(|v| vec![Exact::default(); v.len()]);
+        for (i, g) in case.g.iter().enumerate() {
+            exact[0][i].add(f64::from(case.b[i % conv.c_out]));
+            exact[3][i % conv.c_out].add(f64::from(*g));
+        }
+        case.products(|at_y, at_x, at_w| {
+            let (x, w, g) = (f64::from(case.x[at_x]), f64::from(case.w[at_w]), f64::from(case.g[at_y]));
+            exact[0][at_y].add(x * w);
+            exact[1][at_x].add(g * w);
+            exact[2][at_w].add(g * x);
+        });
+        for (name, (got, exact)) in ["y", "dx", "dw", "db"].iter().zip(got.iter().zip(&exact)) {
+            // Winograd's algorithm spreads errors over a tile and enlarges them: its own tests have the exact bound.
+            let magnitude = exact.iter().map(|e| e.magnitude).fold(0.0, f64::max);
+            let terms = exact.iter().map(|e| e.terms).max().unwrap() + 30;
+            let bound = Exact { magnitude: 20.0 * magnitude, terms, value: 0.0 };
+            for (got, exact) in got.iter().zip(exact) {
+                Exact { value: exact.value, ..bound }.check(*got, &format!("{name} of {conv:?}, batch {batch}"));
+            }
+        }
     }
 }

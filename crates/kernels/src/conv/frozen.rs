@@ -1,6 +1,6 @@
 //! Convolutions with constant weights, packed once.
 
-use super::winograd::{Tile, Winograd};
+use super::winograd::{Tile, Winograd, serves};
 use super::{Conv, Packed};
 
 /// Pairs of channels up to which the larger tiles are worth their memory, four times that of the weights.
@@ -30,11 +30,10 @@ impl Frozen {
     pub fn new(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
         assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
         assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
-        let winograd = tile(conv).and_then(|tile| Winograd::new(conv, weight, tile));
-        let kind = winograd.map(Kind::Winograd).unwrap_or_else(|| Kind::Direct {
-            forward: Packed::forward(conv, weight),
-            adjoint: Packed::input_grad(conv, weight),
-        });
+        let kind = match tile(conv) {
+            Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
+            None => Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) },
+        };
         Self { conv: *conv, kind, bias: bias.to_vec() }
     }
 
@@ -75,7 +74,7 @@ fn tile(conv: &Conv) -> Option<Tile> {
     let pairs = conv.c_in * conv.c_out;
     let tiles = conv.height.div_ceil(4) * conv.width.div_ceil(4);
     match (tiles, pairs) {
-        _ if conv.height * conv.width == 1 => None, // one kernel position of nine meets the image
+        _ if !serves(conv) || conv.height * conv.width == 1 => None, // one kernel position of nine meets such an image
         (4.., ..=MEDIUM) | (16.., ..=LARGE) => Some(Tile::Four),
         _ => Some(Tile::Two),
     }

@@ -1,16 +1,18 @@
 //! Convolution, and the linear layer as a convolution of 1x1 images.
 
 mod apply;
+mod direct_weight_grad;
 mod frozen;
 mod pack;
 mod pass;
 mod pixel_blocks;
-mod weight_grad;
+mod train;
 pub mod winograd;
 
+pub use direct_weight_grad::{bias_grad, direct_weight_grad};
 pub use frozen::Frozen;
 pub use pack::Packed;
-pub use weight_grad::{bias_grad, weight_grad};
+pub use train::{forward, input_grad, weight_grad};
 
 /// A two-dimensional convolution (a cross-correlation, as networks use it) of NHWC images with zero padding:
 /// `y[i, j, o] = bias[o] + sum_{k, l, c} weight[o, c, k, l] x[i s + k - p, j s + l - p, c]`, without its batch.

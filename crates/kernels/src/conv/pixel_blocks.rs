@@ -139,7 +139,7 @@ impl PackedBlock {
                     // was packed with every pixel that a tap of a run reads; `g` holds the runs one after the other;
                     // the tile has ROWS * COLS values.
                     unsafe {
-                        outer(x[shift..].as_ptr(), &self.starts, step, self.run, g.as_ptr(), tile.as_mut_ptr());
+                        outer(x[shift..].as_ptr(), &self.starts, step, self.run, g.as_ptr(), COLS, tile.as_mut_ptr());
                     }
                 }
             }

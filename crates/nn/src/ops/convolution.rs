@@ -1,13 +1,13 @@
 //! Convolution and the linear layer, which is one on images of a single pixel.
 
-use super::flex::{dense, filled, sizes};
+use super::flex::{dense, filled, sizes, tensor};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
 use burn::tensor::{Shape, Tensor};
 use burn_flex::FlexTensor;
-use vipaint_kernels::conv::{Conv, Packed, bias_grad, weight_grad};
+use vipaint_kernels::conv::{Conv, bias_grad, forward, input_grad, weight_grad};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait Convolution: Backend {
@@ -44,8 +44,7 @@ pub(super) fn output_shape(x: &FlexTensor, conv: &Conv) -> Shape {
 impl Convolution for Flex {
     fn convolution(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, conv: Conv) -> FlexTensor {
         let (x, weight, bias) = (dense(&x), dense(&weight), dense(&bias));
-        let packed = Packed::forward(&conv, weight.storage());
-        filled(output_shape(&x, &conv), |y| packed.apply(x.storage(), Some(bias.storage()), false, y))
+        filled(output_shape(&x, &conv), |y| forward(&conv, x.storage(), weight.storage(), Some(bias.storage()), y))
     }
 }
 
@@ -69,16 +68,25 @@ impl Backward<Flex, 3> for ConvolutionBackward {
         let Saved { conv, x, weight, shapes: [x_shape, weight_shape] } = ops.state;
         let [x_node, weight_node, bias_node] = ops.parents;
         if let (Some(node), Some(weight)) = (x_node, weight) {
-            let packed = Packed::input_grad(&conv, weight.storage());
-            grads.register::<Flex>(node.id, filled(x_shape, |dx| packed.apply(g.storage(), None, false, dx)));
+            let dx = filled(x_shape, |dx| input_grad(&conv, g.storage(), weight.storage(), dx));
+            grads.register::<Flex>(node.id, dx);
         }
-        if let (Some(node), Some(x)) = (weight_node, x) {
-            let dw = filled(weight_shape, |dw| weight_grad(&conv, x.storage(), g.storage(), dw));
-            grads.register::<Flex>(node.id, dw);
+        let mut db = bias_node.as_ref().map(|_| vec![0.0; conv.c_out]);
+        match (weight_node, x) {
+            // The gradient of the bias is a by-product.
+            (Some(node), Some(x)) => {
+                let db = db.as_deref_mut();
+                let dw = filled(weight_shape, |dw| weight_grad(&conv, x.storage(), g.storage(), dw, db));
+                grads.register::<Flex>(node.id, dw);
+            }
+            _ => {
+                if let Some(db) = &mut db {
+                    bias_grad(conv.c_out, g.storage(), db);
+                }
+            }
         }
-        if let Some(node) = bias_node {
-            let db = filled(Shape::from([conv.c_out]), |db| bias_grad(conv.c_out, g.storage(), db));
-            grads.register::<Flex>(node.id, db);
+        if let (Some(node), Some(db)) = (bias_node, db) {
+            grads.register::<Flex>(node.id, tensor(db, [conv.c_out]));
         }
     }
 }

@@ -4,7 +4,7 @@
 //! surroundings enable, unless it happens to be inlined.
 #![allow(clippy::needless_range_loop)]
 
-use super::points::{Four, FourAdjoint, Points, Two};
+use super::points::{Four, FourAdjoint, Points, Two, WithWeights};
 use crate::simd::{LANES, Simd, multiversion};
 
 /// Transforms of square tiles, by side.
@@ -27,9 +27,9 @@ impl Method {
 }
 
 /// What happens to a result before it is written.
-pub(super) struct End {
-    /// Added, as many as there are channels.
-    pub bias: *const f32,
+pub(super) struct End<'a> {
+    /// Added, as many as there are channels at least.
+    pub bias: &'a [f32],
     /// Adds what is already in its place.
     pub add: bool,
 }
@@ -97,7 +97,7 @@ unsafe fn output<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>
     for c in (0..channels).step_by(LANES) {
         // SAFETY: as in `input`.
         unsafe {
-            let bias = s.load(end.bias.add(c));
+            let bias = s.load(end.bias.as_ptr().add(c));
             let mut rows = [[s.splat(0.0); OUT]; IN];
             for i in 0..IN {
                 let mut row = [s.splat(0.0); IN];
@@ -145,6 +145,60 @@ macro_rules! transforms {
 transforms!(Two, 4, 2, input_two, output_two);
 transforms!(Four, 6, 4, input_four, output_four);
 transforms!(FourAdjoint, 6, 4, input_four_adjoint, output_four_adjoint);
+
+/// `m[p] = A g A^T` for the points `p`, `pitch` apart, of each channel.
+///
+/// # Safety
+/// As [`input`], with `OUT * OUT` pixels.
+#[inline(always)]
+unsafe fn output_adjoint<P: WithWeights<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
+    s: S,
+    pixels: *const *const f32,
+    channels: usize,
+    m: *mut f32,
+    pitch: usize,
+) {
+    for c in (0..channels).step_by(LANES) {
+        // SAFETY: as in `input`.
+        unsafe {
+            let mut rows = [[s.splat(0.0); IN]; OUT];
+            for i in 0..OUT {
+                let mut row = [s.splat(0.0); OUT];
+                for j in 0..OUT {
+                    row[j] = s.load((*pixels.add(i * OUT + j)).add(c));
+                }
+                rows[i] = P::output_adjoint(s, row);
+            }
+            for j in 0..IN {
+                let mut column = [s.splat(0.0); OUT];
+                for i in 0..OUT {
+                    column[i] = rows[i][j];
+                }
+                let column = P::output_adjoint(s, column);
+                for i in 0..IN {
+                    s.store(m.add((i * IN + j) * pitch + c), column[i]);
+                }
+            }
+        }
+    }
+}
+
+multiversion! {
+    /// [`output_adjoint`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn output_adjoint_two(pixels: *const *const f32, channels: usize, m: *mut f32, pitch: usize)
+        => output_adjoint::<Two, 4, 2, _>
+}
+multiversion! {
+    /// [`output_adjoint`].
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn output_adjoint_four(pixels: *const *const f32, channels: usize, m: *mut f32, pitch: usize)
+        => output_adjoint::<Four, 6, 4, _>
+}
 
 multiversion! {
     /// `to[j to_stride + i] = from[i from_stride + j]` for `i < rows`, `j < columns`.

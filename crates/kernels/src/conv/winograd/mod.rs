@@ -1,4 +1,4 @@
-//! Convolution by Winograd's algorithm, for constant weights: 3x3, stride 1, padding 1.
+//! Convolution by Winograd's algorithm: 3x3, stride 1, padding 1.
 //!
 //! Tiles of the image are transformed, multiplied with the transformed weights (a matrix product over the channels at each
 //! point) and transformed back. A sum over channels runs in order with one accumulator, as everywhere in this crate.
@@ -6,9 +6,13 @@
 mod method;
 mod points;
 mod run;
+mod tiles;
+mod weight_grad;
 mod weights;
 
 use super::{Conv, Image};
+use crate::parallel::{give, take};
+use crate::simd::LANES;
 use method::{FOUR, FOUR_ADJOINT, Method, TWO};
 use run::{Factor, Run};
 use weights::Weights;
@@ -22,10 +26,53 @@ pub enum Tile {
     Four,
 }
 
+impl Tile {
+    fn forward(self) -> Method {
+        match self {
+            Self::Two => TWO,
+            Self::Four => FOUR,
+        }
+    }
+
+    fn adjoint(self) -> Method {
+        match self {
+            Self::Two => TWO,
+            Self::Four => FOUR_ADJOINT,
+        }
+    }
+}
+
+/// Whether the algorithm serves a convolution: 3x3, stride 1, padding 1, channels in multiples of eight.
+pub fn serves(conv: &Conv) -> bool {
+    let whole = |channels: usize| channels.is_multiple_of(LANES);
+    (conv.kernel, conv.stride, conv.padding) == (3, 1, 1) && whole(conv.c_in) && whole(conv.c_out)
+}
+
+/// [`super::forward`].
+pub(super) fn forward(conv: &Conv, tile: Tile, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+    let method = tile.forward();
+    let weights = Weights::forward(conv.c_in, conv.c_out, method.side_in, weight, take(0));
+    run(conv.source(), method, Factor::Weights(&weights), x, bias, false, y);
+    give(weights.into_place());
+}
+
+/// [`super::input_grad`].
+pub(super) fn input_grad(conv: &Conv, tile: Tile, g: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let method = tile.adjoint();
+    let weights = Weights::adjoint(conv.c_out, conv.c_in, method.side_in, weight, take(0));
+    run(conv.source(), method, Factor::Weights(&weights), g, None, false, dx);
+    give(weights.into_place());
+}
+
+/// [`super::weight_grad`].
+pub(super) fn weight_grad(conv: &Conv, tile: Tile, x: &[f32], g: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    weight_grad::weight_grad(conv, tile.forward(), x, g, dw, db);
+}
+
 /// Pairs of channels up to which the adjoint has weights of its own: it runs a little faster with them.
 const SMALL: usize = 1 << 16;
 
-/// A convolution and its adjoint with weights packed for Winograd's algorithm.
+/// A convolution and its adjoint with constant weights, packed once.
 #[derive(Clone, Debug)]
 pub struct Winograd {
     image: Image,
@@ -35,53 +82,37 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Packs `weight` `[c_out, c_in, 3, 3]`; nothing if the algorithm does not serve `conv`: 3x3, stride 1, padding 1,
-    /// channels in multiples of eight.
-    pub fn new(conv: &Conv, weight: &[f32], tile: Tile) -> Option<Self> {
-        let serves = (conv.kernel, conv.stride, conv.padding) == (3, 1, 1)
-            && conv.c_in.is_multiple_of(8)
-            && conv.c_out.is_multiple_of(8);
-        if !serves {
-            return None;
-        }
+    /// Packs `weight` `[c_out, c_in, 3, 3]` of a convolution that the algorithm [`serves`].
+    pub fn new(conv: &Conv, weight: &[f32], tile: Tile) -> Self {
+        assert!(serves(conv), "Winograd's algorithm does not serve {conv:?}");
         assert_eq!(weight.len(), conv.c_out * conv.c_in * 9, "weights of {conv:?}");
-        let side = match tile {
-            Tile::Two => TWO.side_in,
-            Tile::Four => FOUR.side_in,
-        };
-        let weights = Weights::new(conv.c_in, conv.c_out, side, weight);
-        let adjoint = (conv.c_in * conv.c_out <= SMALL).then(|| weights.adjoint());
-        Some(Self { image: conv.source(), tile, weights, adjoint })
+        let side = tile.forward().side_in;
+        let weights = Weights::forward(conv.c_in, conv.c_out, side, weight, Vec::new());
+        let small = conv.c_in * conv.c_out <= SMALL;
+        let adjoint = small.then(|| Weights::adjoint(conv.c_out, conv.c_in, side, weight, Vec::new()));
+        Self { image: conv.source(), tile, weights, adjoint }
     }
 
     /// The convolution of a batch, plus `bias` (`[c_out]`), plus what is in `y` if `add`.
     pub fn apply(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
-        let method = match self.tile {
-            Tile::Two => TWO,
-            Tile::Four => FOUR,
-        };
-        self.run(method, Factor::Weights(&self.weights), x, bias, add, y);
+        run(self.image, self.tile.forward(), Factor::Weights(&self.weights), x, bias, add, y);
     }
 
     /// The gradient of the input from `g`, that of the output.
     pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
-        let method = match self.tile {
-            Tile::Two => TWO,
-            Tile::Four => FOUR_ADJOINT,
-        };
         let factor = self.adjoint.as_ref().map_or(Factor::Adjoint(&self.weights), Factor::Weights);
-        self.run(method, factor, g, None, false, dx);
+        run(self.image, self.tile.adjoint(), factor, g, None, false, dx);
     }
 
     /// How many values the packed weights are.
     pub fn values(&self) -> usize {
         self.weights.len() + self.adjoint.as_ref().map_or(0, Weights::len)
     }
+}
 
-    fn run(&self, method: Method, factor: Factor, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
-        let source = Image { channels: factor.from(), ..self.image };
-        let target = Image { channels: factor.to(), ..self.image };
-        assert_eq!(source.count(x), target.count(y), "batch of input and output");
-        Run::new(method, factor, source, target).run(x, bias, add, y);
-    }
+fn run(image: Image, method: Method, factor: Factor, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+    let source = Image { channels: factor.from(), ..image };
+    let target = Image { channels: factor.to(), ..image };
+    assert_eq!(source.count(x), target.count(y), "batch of input and output");
+    Run::new(method, factor, source, target).run(x, bias, add, y);
 }

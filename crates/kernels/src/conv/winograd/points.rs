@@ -23,6 +23,14 @@ pub(super) trait Points<const IN: usize, const OUT: usize> {
     fn output<S: Simd>(s: S, m: [S::V; IN]) -> [S::V; OUT];
 }
 
+/// Transforms that serve the gradient of the weights too.
+pub(super) trait WithWeights<const IN: usize, const OUT: usize>: Points<IN, OUT> {
+    /// `G`.
+    const KERNEL: [[f64; 3]; IN];
+    /// `A y`, the transpose of [`Points::output`].
+    fn output_adjoint<S: Simd>(s: S, y: [S::V; OUT]) -> [S::V; IN];
+}
+
 /// `F(2, 3)`: the points are their own reciprocals.
 pub(super) struct Two;
 
@@ -31,18 +39,6 @@ pub(super) struct Four;
 
 /// `F(4, 3)` with their reciprocals.
 pub(super) struct FourAdjoint;
-
-/// `G w` of [`Two`].
-pub(super) fn kernel_two(w: [f64; 3]) -> [f64; 4] {
-    let [a, b, c] = w;
-    [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c]
-}
-
-/// `G w` of [`Four`].
-pub(super) fn kernel_four(w: [f64; 3]) -> [f64; 6] {
-    let [a, b, c] = w;
-    [a, -(a + b + c) / 3.0, (a - b + c) / 3.0, (a + 2.0 * b + 4.0 * c) / 15.0, -(4.0 * a - 2.0 * b + c) * 4.0 / 15.0, c]
-}
 
 /// The point whose value of the kernel serves point `i` of the adjoint.
 pub(super) fn reciprocal(i: usize, points: usize) -> usize {
@@ -93,6 +89,30 @@ impl Points<6, 4> for FourAdjoint {
     }
 }
 
+impl WithWeights<4, 2> for Two {
+    const KERNEL: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    #[inline(always)]
+    fn output_adjoint<S: Simd>(s: S, y: [S::V; 2]) -> [S::V; 4] {
+        [y[0], s.add(y[0], y[1]), s.sub(y[0], y[1]), y[1]]
+    }
+}
+
+impl WithWeights<6, 4> for Four {
+    const KERNEL: [[f64; 3]; 6] = [
+        [1.0, 0.0, 0.0],
+        [-1.0 / 3.0, -1.0 / 3.0, -1.0 / 3.0],
+        [1.0 / 3.0, -1.0 / 3.0, 1.0 / 3.0],
+        [1.0 / 15.0, 2.0 / 15.0, 4.0 / 15.0],
+        [-16.0 / 15.0, 8.0 / 15.0, -4.0 / 15.0],
+        [0.0, 0.0, 1.0],
+    ];
+    #[inline(always)]
+    fn output_adjoint<S: Simd>(s: S, y: [S::V; 4]) -> [S::V; 6] {
+        let (even, odd) = (s.add(y[0], y[2]), s.add(y[1], y[3]));
+        [y[0], s.add(even, odd), s.sub(even, odd), cubic(s, y, 2.0), cubic(s, y, -0.5), y[3]]
+    }
+}
+
 /// `B^T d` for points `0, 1, -1, a, -1/a, inf`: `half` is `a - 1/a`, `third` and `fourth` are `1/a` and `-a`.
 #[inline(always)]
 fn four_input<S: Simd>(s: S, d: [S::V; 6], half: f32, third: f32, fourth: f32) -> [S::V; 6] {
@@ -129,4 +149,11 @@ fn four_output<S: Simd>(
 #[inline(always)]
 fn four_sum<S: Simd>(s: S, m: [S::V; 6], start: S::V, third: f32, fourth: f32) -> S::V {
     s.fma(s.splat(third), m[3], s.fma(s.splat(fourth), m[4], start))
+}
+
+/// The polynomial with coefficients `y` at `a`.
+#[inline(always)]
+fn cubic<S: Simd>(s: S, y: [S::V; 4], a: f32) -> S::V {
+    let a = s.splat(a);
+    s.fma(a, s.fma(a, s.fma(a, y[3], y[2]), y[1]), y[0])
 }

@@ -1,6 +1,7 @@
-//! Runs the algorithm over blocks of tiles.
+//! Runs a convolution over blocks of tiles.
 
 use super::method::{End, Method, turn};
+use super::tiles::{Tiles, pitch};
 use super::weights::{Weights, exchanged};
 use crate::conv::Image;
 use crate::parallel::{Shared, each, pieces, with_scratch};
@@ -9,6 +10,9 @@ use std::ops::Range;
 
 /// Values of a block before and after the product: near what the second cache holds.
 const BLOCK_VALUES: usize = 200 * 1024;
+
+/// Panels of weights that are read together by [`Run::multiply_adjoint`].
+const GROUP: usize = 4;
 
 /// The right factor of the products.
 #[derive(Clone, Copy)]
@@ -41,16 +45,14 @@ pub(super) struct Run<'a> {
     factor: Factor<'a>,
     source: Image,
     target: Image,
-    /// Tiles down and across an image.
-    tiles: [usize; 2],
     /// Tiles of a block.
     block: usize,
-    /// Values between points of a transformed tile, before and after the product.
+    /// Values between tiles, before and after the product.
     pitch: [usize; 2],
     zeros: Vec<f32>,
 }
 
-/// A block of tiles on its way: `v` and `m` are `[tile][point][pitch]`.
+/// A block of tiles on its way: `v` and `m` are `[point][tile][pitch]`.
 struct Block<'a> {
     tiles: Range<usize>,
     v: Shared<'a>,
@@ -59,9 +61,7 @@ struct Block<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image) -> Self {
-        let tiles = [source.height, source.width].map(|side| side.div_ceil(method.side_out));
-        // Whole vectors, and not a power of two apart, lest the points of a tile share places in the cache.
-        let pitch = [source.channels, target.channels].map(|c| c.next_multiple_of(COLS) + COLS);
+        let pitch = [source.channels, target.channels].map(pitch);
         // Whole tiles of the micro-kernel, along its rows or along its columns.
         let unit = match factor {
             Factor::Weights(_) => 4 * ROWS,
@@ -69,92 +69,58 @@ impl<'a> Run<'a> {
         };
         let block = (BLOCK_VALUES / (method.points() * (pitch[0] + pitch[1]))).clamp(unit, 96) / unit * unit;
         let zeros = vec![0.0; source.channels.max(target.channels).next_multiple_of(COLS)];
-        Self { method, factor, source, target, tiles, block, pitch, zeros }
+        Self { method, factor, source, target, block, pitch, zeros }
     }
 
     pub fn run(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
         assert!(bias.is_none_or(|bias| bias.len() == self.target.channels), "a bias for each channel");
-        let total = self.source.count(x) * self.tiles[0] * self.tiles[1];
+        let (sources, targets) =
+            (Tiles::new(self.source, self.method.side_out), Tiles::new(self.target, self.method.side_out));
+        let total = sources.of_batch(self.source.count(x));
         let blocks = total.div_ceil(self.block);
         let tiles_of = pieces(total, self.block);
-        let end = End { bias: bias.unwrap_or(&self.zeros).as_ptr(), add };
+        let end = End { bias: bias.unwrap_or(&self.zeros), add };
         let y = Shared::new(y);
+        let sizes = self.pitch.map(|pitch| self.block * self.method.points() * pitch);
         // Few blocks are each shared between threads, many are shared out.
         let few = blocks < rayon::current_num_threads();
-        let end = SyncEnd(end);
         each(!few, blocks, |i| {
-            let tiles = tiles_of(i);
-            let sizes = self.pitch.map(|pitch| self.block * self.method.points() * pitch);
             with_scratch(sizes[0] + sizes[1], |scratch| {
                 let (v, m) = scratch.split_at_mut(sizes[0]);
-                let block = Block { tiles, v: Shared::new(v), m: Shared::new(m) };
-                each(few, block.tiles.len(), |i| self.read(&block, i, x));
+                let block = Block { tiles: tiles_of(i), v: Shared::new(v), m: Shared::new(m) };
+                let [v_step, m_step] = self.pitch.map(|pitch| self.block * pitch);
+                each(few, block.tiles.len(), |i| {
+                    let pixels = sources.read(block.tiles.start + i, 1, x, &self.zeros);
+                    let v = block.v.at(i * self.pitch[0]);
+                    // SAFETY: channels are a multiple of eight, each pixel has as many values, and so has each point of
+                    // the tile in `v`, which is this task's.
+                    unsafe { (self.method.input)(pixels.as_ptr(), self.source.channels, v, v_step) };
+                });
                 each(few, self.method.points(), |point| match self.factor {
                     Factor::Weights(weights) => self.multiply(&block, point, weights),
                     Factor::Adjoint(weights) => self.multiply_adjoint(&block, point, weights),
                 });
-                each(few, block.tiles.len(), |i| self.write(&block, i, &end, y));
+                each(few, block.tiles.len(), |i| {
+                    targets.write(block.tiles.start + i, y, |pixels| {
+                        let m = block.m.at(i * self.pitch[1]);
+                        // SAFETY: channels are a multiple of eight; the products of this tile are complete and no longer
+                        // written; the pixels are this task's and have as many values as there are channels.
+                        unsafe { (self.method.output)(m, m_step, self.target.channels, &end, pixels.as_ptr()) };
+                    });
+                });
             });
         });
-    }
-
-    /// Image, row and column of a tile's first output.
-    fn place(&self, tile: usize) -> [usize; 3] {
-        let [down, across] = self.tiles;
-        let side = self.method.side_out;
-        [tile / (down * across), tile / across % down * side, tile % across * side]
-    }
-
-    /// Transforms a tile of the input.
-    fn read(&self, block: &Block, i: usize, x: &[f32]) {
-        let Image { height, width, channels } = self.source;
-        let [image, top, left] = self.place(block.tiles.start + i);
-        let x = &x[image * height * width * channels..];
-        let side = self.method.side_in;
-        let mut pixels = [self.zeros.as_ptr(); 36];
-        for (p, pixel) in pixels.iter_mut().take(side * side).enumerate() {
-            // Padding by one; a negative coordinate becomes a large one.
-            let (row, column) = ((top + p / side).wrapping_sub(1), (left + p % side).wrapping_sub(1));
-            if row < height && column < width {
-                *pixel = x[(row * width + column) * channels..][..channels].as_ptr();
-            }
-        }
-        let v = block.v.at(i * self.method.points() * self.pitch[0]);
-        // SAFETY: channels are a multiple of eight, each pixel has as many values, and so has each point of the tile in
-        // `v`, which is this task's.
-        unsafe { (self.method.input)(pixels.as_ptr(), channels, v, self.pitch[0]) };
-    }
-
-    /// Transforms a tile of products into the output.
-    fn write(&self, block: &Block, i: usize, end: &SyncEnd, y: Shared) {
-        let Image { height, width, channels } = self.target;
-        let [image, top, left] = self.place(block.tiles.start + i);
-        let side = self.method.side_out;
-        let outside = |p: usize| top + p / side >= height || left + p % side >= width;
-        let write = |spare: &mut [f32]| {
-            let mut pixels = [spare.as_mut_ptr(); 16];
-            for (p, pixel) in pixels.iter_mut().take(side * side).enumerate().filter(|(p, _)| !outside(*p)) {
-                *pixel = y.at(((image * height + top + p / side) * width + left + p % side) * channels);
-            }
-            let m = block.m.at(i * self.method.points() * self.pitch[1]);
-            // SAFETY: channels are a multiple of eight, the products of this tile are complete and no longer written, the
-            // pixels inside are this task's, and those outside go to `spare`, which has as many values.
-            unsafe { (self.method.output)(m, self.pitch[1], channels, &end.0, pixels.as_ptr()) };
-        };
-        if (0..side * side).any(outside) { with_scratch(channels, write) } else { write(&mut []) }
     }
 
     /// `m = v w` at a point.
     fn multiply(&self, block: &Block, point: usize, weights: &Weights) {
         let [from, to] = self.pitch;
-        let (v_step, m_step) = (self.method.points() * from, self.method.points() * to);
         for panel in 0..weights.to.div_ceil(COLS) {
             let w = weights.panel(point, panel);
             for first in (0..block.tiles.len()).step_by(ROWS) {
-                let rows: [*const f32; ROWS] =
-                    std::array::from_fn(|i| block.v.at((first + i) * v_step + point * from).cast_const());
-                let places: [*mut f32; ROWS] =
-                    std::array::from_fn(|i| block.m.at((first + i) * m_step + point * to + panel * COLS));
+                let first = point * self.block + first;
+                let rows: [*const f32; ROWS] = std::array::from_fn(|i| block.v.at((first + i) * from).cast_const());
+                let places: [*mut f32; ROWS] = std::array::from_fn(|i| block.m.at((first + i) * to + panel * COLS));
                 // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
                 // values, the panel COLS times as many; the places are this task's.
                 unsafe {
@@ -167,20 +133,19 @@ impl<'a> Run<'a> {
     /// `m^T = w v^T` at a point, with `w` as packed for the convolution itself.
     fn multiply_adjoint(&self, block: &Block, point: usize, weights: &Weights) {
         let [from, to] = self.pitch;
-        let (v_step, m_step) = (self.method.points() * from, self.method.points() * to);
         let panels = weights.to.div_ceil(COLS); // of what is summed over
         let depth = panels * COLS;
         let source = exchanged(point, weights.side);
         let columns = block.tiles.len().next_multiple_of(COLS);
-        let rows = weights.from.next_multiple_of(LCM);
-        with_scratch(depth * columns + rows * columns, |scratch| {
+        let rows = weights.from.next_multiple_of(4 * ROWS); // of the lanes too
+        with_scratch((depth + rows) * columns, |scratch| {
             let (right, product) = scratch.split_at_mut(depth * columns);
             right.fill(0.0);
             for (first, right) in (0..columns).step_by(COLS).zip(right.chunks_exact_mut(depth * COLS)) {
                 // SAFETY: blocks are a multiple of COLS tiles long, so that `v` has as many from here on.
                 unsafe {
-                    let v = block.v.at(first * v_step + point * from);
-                    turn(v, v_step, COLS, weights.to, right.as_mut_ptr(), COLS);
+                    let v = block.v.at((point * self.block + first) * from);
+                    turn(v, from, COLS, weights.to, right.as_mut_ptr(), COLS);
                 }
             }
             let product = Shared::new(product);
@@ -209,20 +174,9 @@ impl<'a> Run<'a> {
             }
             // SAFETY: `product` has as many rows as `m` has channels, a multiple of eight; its columns are as many tiles.
             unsafe {
-                turn(product.at(0), columns, weights.from, columns, block.m.at(point * to), m_step);
+                let m = block.m.at(point * self.block * to);
+                turn(product.at(0), columns, weights.from, columns, m, to);
             }
         });
     }
 }
-
-/// A multiple of [`ROWS`] and of the lanes.
-const LCM: usize = 24;
-
-/// Panels of weights that are read together.
-const GROUP: usize = 4;
-
-/// Shares the end between tasks.
-struct SyncEnd(End);
-
-// SAFETY: the bias is only read.
-unsafe impl Sync for SyncEnd {}

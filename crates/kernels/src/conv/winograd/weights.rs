@@ -1,7 +1,9 @@
 //! Kernels at the points, in the order in which the micro-kernel reads them.
+#![allow(clippy::needless_range_loop)] // indices are those of the matrices
 
-use super::points::{kernel_four, kernel_two, reciprocal};
+use super::points::{Four, Two, WithWeights, reciprocal};
 use crate::parallel::Shared;
+use crate::simd::{Simd, multiversion};
 use crate::tile::COLS;
 use rayon::prelude::*;
 
@@ -14,44 +16,57 @@ pub(super) struct Weights {
     values: Vec<f32>,
 }
 
+/// A kernel of 3x3 for each channel of a panel: `[tap][COLS]`.
+type Kernels = [[f64; COLS]; 9];
+
 impl Weights {
-    fn empty(from: usize, to: usize, side: usize) -> Self {
-        Self { from, to, side, values: vec![0.0; side * side * to.div_ceil(COLS) * from * COLS] }
+    /// From `weight` `[to, from, 3, 3]`, in `place`, which grows if it is too small.
+    pub fn forward(from: usize, to: usize, side: usize, weight: &[f32], place: Vec<f32>) -> Self {
+        Self::new(from, to, side, place, |o, c| &weight[(o * from + c) * 9..][..9], |point| point)
     }
 
-    /// From `weight` `[to, from, 3, 3]`, computed in double precision and rounded once.
-    pub fn new(from: usize, to: usize, side: usize, weight: &[f32]) -> Self {
-        let mut weights = Self::empty(from, to, side);
+    /// The weights of the adjoint as a convolution, from `weight` `[from, to, 3, 3]`: transposed, the points exchanged.
+    pub fn adjoint(from: usize, to: usize, side: usize, weight: &[f32], place: Vec<f32>) -> Self {
+        Self::new(from, to, side, place, |c, o| &weight[(o * to + c) * 9..][..9], |point| exchanged(point, side))
+    }
+
+    /// Computed in double precision and rounded once. `kernel(to, from)`; `point_of` is where a point's values go.
+    fn new<'a>(
+        from: usize,
+        to: usize,
+        side: usize,
+        mut values: Vec<f32>,
+        kernel: impl Fn(usize, usize) -> &'a [f32] + Sync,
+        point_of: impl Fn(usize) -> usize + Sync,
+    ) -> Self {
         let (panels, panel_len) = (to.div_ceil(COLS), from * COLS);
-        let values = Shared::new(&mut weights.values);
+        let len = side * side * panels * panel_len;
+        if values.len() < len {
+            values.resize(len, 0.0);
+        }
+        let shared = Shared::new(&mut values);
         (0..panels * from).into_par_iter().for_each(|task| {
             let (panel, c) = (task / from, task % from);
+            let mut kernels: Kernels = [[0.0; COLS]; 9];
             for (j, o) in (panel * COLS..to.min((panel + 1) * COLS)).enumerate() {
-                let kernel: &[f32] = &weight[(o * from + c) * 9..][..9];
-                for (point, value) in at_points(kernel, side).into_iter().enumerate() {
-                    // SAFETY: panel and channel are this task's.
-                    unsafe { *values.at((point * panels + panel) * panel_len + c * COLS + j) = value };
+                for (taps, &value) in kernels.iter_mut().zip(kernel(o, c)) {
+                    taps[j] = f64::from(value);
                 }
             }
+            let mut at_points: AtPoints = [[0.0; COLS]; 36];
+            transform(&kernels, side, &mut at_points);
+            for (point, values) in at_points.iter().take(side * side).enumerate() {
+                // SAFETY: panel and channel are this task's.
+                let row = unsafe { shared.slice((point_of(point) * panels + panel) * panel_len + c * COLS, COLS) };
+                row.copy_from_slice(values);
+            }
         });
-        weights
+        Self { from, to, side, values }
     }
 
-    /// The weights of the adjoint as a convolution: transposed, the points exchanged.
-    pub fn adjoint(&self) -> Self {
-        let mut adjoint = Self::empty(self.to, self.from, self.side);
-        let panels = adjoint.to.div_ceil(COLS);
-        adjoint.values.par_chunks_mut(adjoint.from * COLS).enumerate().for_each(|(i, values)| {
-            let (point, panel) = (i / panels, i % panels);
-            let point = exchanged(point, self.side);
-            for (o, row) in values.chunks_exact_mut(COLS).enumerate() {
-                let from = self.panel(point, o / COLS);
-                for (c, value) in (panel * COLS..self.from.min((panel + 1) * COLS)).zip(row) {
-                    *value = from[c * COLS + o % COLS];
-                }
-            }
-        });
-        adjoint
+    /// Their memory, for others.
+    pub fn into_place(self) -> Vec<f32> {
+        self.values
     }
 
     pub fn len(&self) -> usize {
@@ -70,9 +85,97 @@ pub(super) fn exchanged(point: usize, side: usize) -> usize {
     reciprocal(point / side, side) * side + reciprocal(point % side, side)
 }
 
-fn at_points(kernel: &[f32], side: usize) -> Vec<f32> {
-    let transform = |w: [f64; 3]| if side == 4 { kernel_two(w).to_vec() } else { kernel_four(w).to_vec() };
-    let rows: Vec<Vec<f64>> = (0..3).map(|k| transform([0, 1, 2].map(|l| f64::from(kernel[k * 3 + l])))).collect();
-    let columns: Vec<Vec<f64>> = (0..side).map(|j| transform([rows[0][j], rows[1][j], rows[2][j]])).collect();
-    (0..side * side).map(|p| columns[p % side][p / side] as f32).collect()
+/// Values of the kernels of a panel at the points: `[point][COLS]`.
+pub(super) type AtPoints = [[f32; COLS]; 36];
+
+/// `G w G^T`.
+fn transform(kernels: &Kernels, side: usize, at_points: &mut AtPoints) {
+    match side {
+        4 => transform_two(kernels, at_points),
+        _ => transform_four(kernels, at_points),
+    }
+}
+
+/// `G^T u G`, the transpose of `G w G^T`.
+pub(super) fn transform_adjoint(at_points: &AtPoints, side: usize, kernels: &mut [[f32; COLS]; 9]) {
+    match side {
+        4 => transform_adjoint_two(at_points, kernels),
+        _ => transform_adjoint_four(at_points, kernels),
+    }
+}
+
+multiversion! { fn transform_two(kernels: &Kernels, at_points: &mut AtPoints) => transform_by::<Two, 4, 2, _> }
+multiversion! { fn transform_four(kernels: &Kernels, at_points: &mut AtPoints) => transform_by::<Four, 6, 4, _> }
+multiversion! {
+    fn transform_adjoint_two(at_points: &AtPoints, kernels: &mut [[f32; COLS]; 9]) => adjoint_by::<Two, 4, 2, _>
+}
+multiversion! {
+    fn transform_adjoint_four(at_points: &AtPoints, kernels: &mut [[f32; COLS]; 9]) => adjoint_by::<Four, 6, 4, _>
+}
+
+#[inline(always)]
+fn transform_by<P: WithWeights<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
+    _: S,
+    kernels: &Kernels,
+    at_points: &mut AtPoints,
+) {
+    for i in 0..IN {
+        // A row of points, all columns of the kernel: `sum_k G[i][k] w[k][l]`.
+        let mut row = [[0.0; COLS]; 3];
+        for k in 0..3 {
+            for l in 0..3 {
+                add(&mut row[l], P::KERNEL[i][k], &kernels[k * 3 + l]);
+            }
+        }
+        for j in 0..IN {
+            let mut value = [0.0; COLS];
+            for l in 0..3 {
+                add(&mut value, P::KERNEL[j][l], &row[l]);
+            }
+            for (place, value) in at_points[i * IN + j].iter_mut().zip(value) {
+                *place = value as f32;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn adjoint_by<P: WithWeights<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
+    _: S,
+    at_points: &AtPoints,
+    kernels: &mut [[f32; COLS]; 9],
+) {
+    let mut sum: Kernels = [[0.0; COLS]; 9];
+    for i in 0..IN {
+        let mut row = [[0.0; COLS]; 3];
+        for j in 0..IN {
+            let mut value = [0.0; COLS];
+            for (wide, &narrow) in value.iter_mut().zip(&at_points[i * IN + j]) {
+                *wide = f64::from(narrow);
+            }
+            for l in 0..3 {
+                add(&mut row[l], P::KERNEL[j][l], &value);
+            }
+        }
+        for k in 0..3 {
+            for l in 0..3 {
+                add(&mut sum[k * 3 + l], P::KERNEL[i][k], &row[l]);
+            }
+        }
+    }
+    for (place, sum) in kernels.iter_mut().zip(&sum) {
+        for (place, &sum) in place.iter_mut().zip(sum) {
+            *place = sum as f32;
+        }
+    }
+}
+
+/// `sum += factor x`; a constant zero disappears when loops over constants are unrolled.
+#[inline(always)]
+fn add(sum: &mut [f64; COLS], factor: f64, x: &[f64; COLS]) {
+    if factor != 0.0 {
+        for (sum, &x) in sum.iter_mut().zip(x) {
+            *sum += factor * x;
+        }
+    }
 }

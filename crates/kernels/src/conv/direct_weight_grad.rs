@@ -7,6 +7,7 @@
 use super::Conv;
 use super::pixel_blocks::{BLOCK_PIXELS, Blocks, PackedBlock};
 use crate::parallel::pieces;
+use crate::simd::{Simd, multiversion};
 use crate::tile::{COLS, ROWS};
 use rayon::prelude::*;
 
@@ -16,7 +17,7 @@ const CHUNKS: usize = 8;
 const BUFFER_VALUES: usize = 1 << 25;
 
 /// `dw[o, c, k, l] = sum_{b, i, j} g[b, i, j, o] x[b, i s + k - p, j s + l - p, c]`, `dw` as the weights.
-pub fn weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
+pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
     let batch = conv.source().count(x);
     assert_eq!(batch, conv.target().count(g), "batch of input and gradient");
     let area = conv.kernel * conv.kernel;
@@ -52,18 +53,25 @@ pub fn weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
 /// `db[o] = sum_r g[r, o]` over rows of `c_out` values.
 pub fn bias_grad(c_out: usize, g: &[f32], db: &mut [f32]) {
     assert!(c_out == db.len() && g.len().is_multiple_of(c_out), "rows of {c_out} values");
-    let partial: Vec<Vec<f32>> = g
-        .par_chunks(c_out * BLOCK_PIXELS)
-        .map(|rows| {
-            let mut sum = vec![0.0; c_out];
-            for row in rows.chunks_exact(c_out) {
-                sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
-            }
-            sum
-        })
-        .collect();
+    let partial: Vec<Vec<f32>> = g.par_chunks(c_out * BLOCK_PIXELS).map(|rows| column_sums(c_out, rows)).collect();
     for (o, db) in db.iter_mut().enumerate() {
         // In double precision: there may be many blocks.
         *db = partial.iter().map(|sum| f64::from(sum[o])).sum::<f64>() as f32;
     }
+}
+
+multiversion! {
+    /// Sums of the columns of a matrix with rows of `width`.
+    fn column_sums(width: usize, rows: &[f32]) -> Vec<f32> => column_sums_body
+}
+
+#[inline(always)]
+fn column_sums_body<S: Simd>(_: S, width: usize, rows: &[f32]) -> Vec<f32> {
+    let mut sums = vec![0.0; width];
+    for row in rows.chunks_exact(width) {
+        for (sum, value) in sums.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    sums
 }
