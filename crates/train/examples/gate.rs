@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let samples = class_samples(&prior, per_class, STEPS, SEED, recipe.optimizer.pieces)?;
     let labels = (0..samples.len()).map(|i| i / per_class).collect();
-    let samples = Pictures { size: train.size, values: samples.concat().iter().map(|v| v.clamp(-1.0, 1.0)).collect(), labels };
+    let samples =
+        Pictures { size: train.size, values: samples.concat().iter().map(|v| v.clamp(-1.0, 1.0)).collect(), labels };
     let report = judge(&classifier, &prior.classes, &samples, &train, &held_out);
 
     let folder = Path::new(folder);

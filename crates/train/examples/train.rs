@@ -7,7 +7,9 @@ use vipaint_train::{Options, Recipe, export, train};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [recipe, folder, rest @ ..] = arguments.as_slice() else { return Err("RECIPE.toml RUN_DIR [--export FILE]".into()) };
+    let [recipe, folder, rest @ ..] = arguments.as_slice() else {
+        return Err("RECIPE.toml RUN_DIR [--export FILE]".into());
+    };
     let folder = PathBuf::from(folder);
     if let [flag, file] = rest
         && flag == "--export"

@@ -86,7 +86,13 @@ pub fn train_classifier(images: &Images, settings: &ClassifierSettings, on: &mut
     state.ema
 }
 
-fn loss_and_gradient(images: &Images, chosen: &[(u64, usize)], seed: u64, values: &[f32], share: f64) -> (f64, Vec<f32>) {
+fn loss_and_gradient(
+    images: &Images,
+    chosen: &[(u64, usize)],
+    seed: u64,
+    values: &[f32],
+    share: f64,
+) -> (f64, Vec<f32>) {
     let device = Device::flex().autodiff();
     let network = weights::scatter(Network::new(&mut Init::blank(&device)), values, &device);
     let mut input = Vec::with_capacity(chosen.len() * SIZE * SIZE);

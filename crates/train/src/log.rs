@@ -40,7 +40,7 @@ impl Log {
             .filter_map(|line| serde_json::from_str(line).ok())
             .filter(|r: &Record| r.images() <= images)
             .collect();
-        let kept: String = records.iter().map(|r| line(r)).collect();
+        let kept: String = records.iter().map(line).collect();
         crate::checkpoint::write_atomically(path, kept.as_bytes())?;
         Ok(Self { path: path.to_path_buf(), records })
     }

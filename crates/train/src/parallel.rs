@@ -18,10 +18,7 @@ impl Pieces {
             let f = &f;
             let threads: Vec<_> =
                 self.0.iter().enumerate().map(|(i, pool)| scope.spawn(move || pool.install(|| f(i)))).collect();
-            threads
-                .into_iter()
-                .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     }
 

@@ -101,7 +101,10 @@ pub fn train(recipe: &Recipe, folder: &Path, options: &Options, on: &mut dyn FnM
     recipe.validate()?;
     let data = recipe.data.load(recipe.shape())?;
     if recipe.network.classes != 0 && recipe.network.classes != data.classes.len() {
-        return Err(Error::recipe("network.classes", format!("must be 0 or {}, as many as the data have", data.classes.len())));
+        return Err(Error::recipe(
+            "network.classes",
+            format!("must be 0 or {}, as many as the data have", data.classes.len()),
+        ));
     }
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let mut run = Run::open(recipe, folder, &data)?;

@@ -1,7 +1,7 @@
 //! Deterministic sampling, to see what a prior has learnt.
 
 use burn::tensor::{Device, Tensor};
-use vipaint_core::prior::{Condition, Prior, Guidance};
+use vipaint_core::prior::{Condition, Guidance, Prior};
 use vipaint_core::{Noise, Result};
 
 /// Purpose number of these samples' random streams.
@@ -38,7 +38,13 @@ pub fn heun(prior: &Prior, condition: Condition, steps: usize, seed: u64, indice
 ///
 /// # Errors
 /// Those of the denoiser.
-pub fn class_samples(prior: &Prior, per_class: usize, steps: usize, seed: u64, threads: usize) -> Result<Vec<Vec<f32>>> {
+pub fn class_samples(
+    prior: &Prior,
+    per_class: usize,
+    steps: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<Vec<Vec<f32>>> {
     const BATCH: usize = 20;
     let classes = prior.classes.len().max(1);
     let mut jobs = Vec::new();

@@ -1,6 +1,5 @@
 //! Prior files: safetensors with the weights by name, and the [`Header`] as JSON in the metadata.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,12 +32,13 @@ pub fn load_file(path: &Path) -> Result<Prior> {
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
     let (header, network) = decode(bytes)?;
     let mut prior = prior(header, network);
-    prior.hash = Sha256::digest(bytes).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     Ok(prior)
 }
 
-/// A network as a prior, with no hash.
-pub fn prior(header: Header, network: UNet) -> Prior {
+/// A network as a prior, frozen, with no hash.
+pub fn prior(header: Header, mut network: UNet) -> Prior {
+    network.pack();
     let denoiser: Arc<dyn Denoiser> = match header.parameterization {
         Parameterization::Edm { sigma_data } => Arc::new(Edm::new(network, sigma_data)),
         Parameterization::Head { head } => Arc::new(Headed::new(network, head)),
@@ -68,5 +68,5 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, UNet)> {
 /// # Errors
 /// As [`write_weights`].
 pub fn encode(header: &Header, entries: &[Entry], values: &[f32]) -> Result<Vec<u8>> {
-    write_weights(entries, values, HashMap::from([(MAGIC_KEY.to_string(), header.to_json())]))
+    write_weights(entries, values, &[(MAGIC_KEY, header.to_json())])
 }

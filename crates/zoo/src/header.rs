@@ -60,7 +60,9 @@ impl Header {
         let value: Value = serde_json::from_str(text).map_err(|e| Error::Header(e.to_string()))?;
         match value.get("format").and_then(Value::as_u64) {
             Some(format) if format == u64::from(FORMAT) => {}
-            Some(format) => return Err(Error::Header(format!("format {format} is unknown; this program reads {FORMAT}"))),
+            Some(format) => {
+                return Err(Error::Header(format!("format {format} is unknown; this program reads {FORMAT}")));
+            }
             None => return fail("has no field `format`"),
         }
         // A schedule is tabulated while it is read, so its size is checked before.

@@ -46,4 +46,11 @@ impl Family {
             Self::Unet(config) => config.blank(device),
         }
     }
+
+    /// Multiply-adds of a forward call on one picture.
+    pub fn multiply_adds(&self) -> u64 {
+        match self {
+            Self::Unet(config) => config.multiply_adds(),
+        }
+    }
 }

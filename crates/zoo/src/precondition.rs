@@ -43,7 +43,7 @@ pub struct Edm<N> {
 impl<N: Network> Edm<N> {
     /// Wraps a network trained on data of standard deviation `sigma_data`.
     pub fn new(network: N, sigma_data: f64) -> Self {
-        Self { network: network, sigma_data }
+        Self { network, sigma_data }
     }
 }
 
@@ -73,7 +73,7 @@ pub struct Headed<N> {
 impl<N: Network> Headed<N> {
     /// Wraps a network that predicts `head`.
     pub fn new(network: N, head: Head) -> Self {
-        Self { network: network, head }
+        Self { network, head }
     }
 }
 

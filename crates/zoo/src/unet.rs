@@ -197,6 +197,13 @@ struct Stage {
 }
 
 impl Stage {
+    fn pack(&mut self) {
+        self.residual.pack();
+        if let Some(attention) = &mut self.attention {
+            attention.pack();
+        }
+    }
+
     fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
         let x = self.residual.forward(x, embedding.clone());
         match &self.attention {
@@ -241,6 +248,23 @@ impl UNet {
     /// Its hyperparameters.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// From now on the weights are constants, as a prior's are: calls are faster, and only the input's gradient is computed.
+    pub fn pack(&mut self) {
+        for linear in [Some(&mut self.time_in), self.class.as_mut(), Some(&mut self.time_out)].into_iter().flatten() {
+            linear.pack();
+        }
+        for conv in self.down.iter_mut().filter_map(|down| down.halve.as_mut()).chain([&mut self.stem, &mut self.out]) {
+            conv.pack();
+        }
+        let down = self.down.iter_mut().flat_map(|down| &mut down.stages);
+        for stage in down.chain(self.up.iter_mut().flat_map(|up| &mut up.stages)) {
+            stage.pack();
+        }
+        self.mid_in.pack();
+        self.mid_attention.pack();
+        self.mid_out.pack();
     }
 
     /// `silu(W_2 silu(W_1 sinusoids(scale t) + class))`. // [batch, embedding]

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 ///
 /// # Panics
 /// If there are fewer values than the entries need.
-pub fn write_weights(entries: &[Entry], values: &[f32], metadata: HashMap<String, String>) -> Result<Vec<u8>> {
+pub fn write_weights(entries: &[Entry], values: &[f32], metadata: &[(&str, String)]) -> Result<Vec<u8>> {
     let mut rest = values;
     let mut tensors = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -32,6 +32,7 @@ pub fn write_weights(entries: &[Entry], values: &[f32], metadata: HashMap<String
         .iter()
         .map(|(entry, bytes)| Ok((entry.name.as_str(), TensorView::new(Dtype::F16, entry.shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>>>()?;
+    let metadata: HashMap<String, String> = metadata.iter().map(|(k, v)| ((*k).to_string(), v.clone())).collect();
     Ok(safetensors::serialize(views, Some(metadata))?)
 }
 

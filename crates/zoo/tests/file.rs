@@ -101,11 +101,29 @@ fn wrong_tensors_are_named() {
     assert!(matches!(error(&bytes), Error::Missing(names) if names == ["stem.weight"]));
     let bytes = altered(|_, t| t.push(("zz.extra".into(), Dtype::F32, vec![1], vec![0; 4])));
     assert!(matches!(error(&bytes), Error::Unexpected(names) if names == ["zz.extra"]));
-    let bytes = altered(|_, t| t.iter_mut().for_each(|t| if t.0 == "stem.weight" { t.2.swap(0, 1) }));
+    let bytes = altered(|_, t| {
+        t.iter_mut().for_each(|t| {
+            if t.0 == "stem.weight" {
+                t.2.swap(0, 1)
+            }
+        })
+    });
     assert!(message(error(&bytes)).contains("stem.weight: expected shape [8, 4, 3, 3], the file has [4, 8, 3, 3]"));
-    let bytes = altered(|_, t| t.iter_mut().for_each(|t| if t.0 == "stem.bias" { t.1 = Dtype::I16 }));
+    let bytes = altered(|_, t| {
+        t.iter_mut().for_each(|t| {
+            if t.0 == "stem.bias" {
+                t.1 = Dtype::I16
+            }
+        })
+    });
     assert!(matches!(error(&bytes), Error::Dtype { name, .. } if name == "stem.bias"));
-    let bytes = altered(|_, t| t.iter_mut().for_each(|t| if t.0 == "stem.bias" { t.3[..2].fill(0xff) }));
+    let bytes = altered(|_, t| {
+        t.iter_mut().for_each(|t| {
+            if t.0 == "stem.bias" {
+                t.3[..2].fill(0xff)
+            }
+        })
+    });
     assert!(matches!(error(&bytes), Error::NotFinite(name) if name == "stem.bias"));
 }
 

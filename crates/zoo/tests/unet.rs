@@ -222,3 +222,46 @@ fn configurations_that_cannot_be_built_name_the_field() {
         assert!(error.contains(field), "{field}: {error}");
     }
 }
+
+#[test]
+fn multiply_adds_are_counted() {
+    let config = Config {
+        size: 4,
+        patch: 1,
+        widths: vec![8],
+        blocks: vec![1],
+        attention: vec![],
+        embedding: 4,
+        classes: 0,
+        ..tiny()
+    };
+    let edge = 2 * 9 * 8 * 16;
+    let time = 2 * 4 * 4;
+    let block = 16 * 9 * 8 * (8 + 8) + 4 * 16; // two 3x3 convolutions on 16 cells, and the modulation
+    let up = 16 * (9 * 8 * (16 + 8) + 16 * 8) + 4 * 16; // reads the skip too
+    let attention = 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8;
+    assert_eq!(config.multiply_adds(), edge + time + 3 * block + up + attention);
+}
+
+/// Frozen layers go through other kernels (packed weights, Winograd), and give the same results up to their rounding.
+#[test]
+fn a_frozen_network_is_the_same_network() {
+    let config = Config { size: 16, patch: 2, widths: vec![16, 32], blocks: vec![1, 1], attention: vec![1], ..tiny() };
+    let open = random(&config, 5);
+    let mut frozen = open.clone();
+    frozen.pack();
+    let run = |network: &UNet| {
+        let x = tensor(&picture(3, 2, 16), 16, &Device::flex()).autodiff().require_grad();
+        let y = network.forward(x.clone(), &[0.1, -0.4, 0.7], &[Some(0), None, Some(1)]);
+        let mut gradients = (y.clone() * y.clone()).sum().backward();
+        let dx = x.grad_remove(&mut gradients).unwrap();
+        (values(y.inner()), values(dx))
+    };
+    let ((y, dx), (y_frozen, dx_frozen)) = (run(&open), run(&frozen));
+    for (name, a, b) in [("output", y, y_frozen), ("gradient", dx, dx_frozen)] {
+        let largest = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let worst = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        // Winograd F(4x4) loses about 5e-7 a layer relative to the largest value; a dozen layers, and the norms amplify.
+        assert!(worst < 5e-5 * largest, "{name}: off by {worst} of {largest}");
+    }
+}

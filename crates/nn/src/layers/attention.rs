@@ -31,6 +31,13 @@ impl AttentionBlock {
         }
     }
 
+    /// See [`super::Conv2d::freeze`].
+    pub fn pack(&mut self) {
+        for linear in [&mut self.query, &mut self.key, &mut self.value, &mut self.out] {
+            linear.pack();
+        }
+    }
+
     /// Shape in and out: `[batch, height, width, channels]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [b, h, w, c] = x.dims();

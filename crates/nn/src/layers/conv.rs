@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
-use crate::ops;
+use super::packing::Packing;
+use crate::ops::{self, PackedConv};
 
 /// [`ops::conv2d`] with "same" padding for odd kernels.
 #[derive(Module, Debug)]
@@ -15,24 +16,36 @@ pub struct Conv2d {
     pub bias: Param<Tensor<1>>,
     #[module(skip)]
     stride: usize,
+    #[module(skip)]
+    packing: Packing,
 }
 
 impl Conv2d {
     /// `c_in` to `c_out` channels with an odd `kernel`.
     pub fn new(c_in: usize, c_out: usize, kernel: usize, stride: usize, init: &mut Init) -> Self {
         let weight = init.uniform([c_out, c_in, kernel, kernel], c_in * kernel * kernel);
-        Self { weight, bias: init.constant([c_out], 0.0), stride }
+        Self { weight, bias: init.constant([c_out], 0.0), stride, packing: Packing::default() }
     }
 
     /// As [`Self::new`], stride 1, with weights that start at zero.
     pub fn zero(c_in: usize, c_out: usize, kernel: usize, init: &mut Init) -> Self {
         let weight = init.constant([c_out, c_in, kernel, kernel], 0.0);
-        Self { weight, bias: init.constant([c_out], 0.0), stride: 1 }
+        Self { weight, bias: init.constant([c_out], 0.0), stride: 1, packing: Packing::default() }
+    }
+
+    /// From now on the weights are constants: calls are faster, and only the input's gradient is computed.
+    pub fn pack(&mut self) {
+        self.packing = Packing::frozen();
     }
 
     /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let padding = self.weight.dims()[2] / 2;
-        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding)
+        let [_, height, width, _] = x.dims();
+        let make = || PackedConv::new(self.weight.val(), Some(self.bias.val()), self.stride, padding, [height, width]);
+        match self.packing.get([height, width], make) {
+            Some(packed) => ops::conv2d_frozen(x, &packed, None),
+            None => ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding),
+        }
     }
 }

@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
-use crate::ops;
+use super::packing::Packing;
+use crate::ops::{self, PackedConv};
 
 /// `y = x W^T + b`, [`ops::linear`].
 #[derive(Module, Debug)]
@@ -13,28 +14,40 @@ pub struct Linear {
     pub weight: Param<Tensor<2>>,
     /// `[c_out]`, if there is a bias.
     pub bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    packing: Packing,
 }
 
 impl Linear {
     /// With a bias, which starts at zero.
     pub fn new(c_in: usize, c_out: usize, init: &mut Init) -> Self {
         let weight = init.uniform([c_out, c_in], c_in);
-        Self { weight, bias: Some(init.constant([c_out], 0.0)) }
+        Self { weight, bias: Some(init.constant([c_out], 0.0)), packing: Packing::default() }
     }
 
     /// A table of `rows` embeddings, applied to one-hot vectors; entries have unit variance.
     pub fn table(rows: usize, c_out: usize, init: &mut Init) -> Self {
-        Self { weight: init.uniform([c_out, rows], 1), bias: None }
+        Self { weight: init.uniform([c_out, rows], 1), bias: None, packing: Packing::default() }
     }
 
     /// As [`Self::new`], with weights that start at zero.
     pub fn zero(c_in: usize, c_out: usize, init: &mut Init) -> Self {
-        Self { weight: init.constant([c_out, c_in], 0.0), bias: Some(init.constant([c_out], 0.0)) }
+        let weight = init.constant([c_out, c_in], 0.0);
+        Self { weight, bias: Some(init.constant([c_out], 0.0)), packing: Packing::default() }
+    }
+
+    /// From now on the weights are constants: calls are faster, and only the input's gradient is computed.
+    pub fn pack(&mut self) {
+        self.packing = Packing::frozen();
     }
 
     /// `[rows, c_in]` to `[rows, c_out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        let bias = || self.bias.as_ref().map(Param::val);
+        match self.packing.get([1, 1], || PackedConv::linear(self.weight.val(), bias())) {
+            Some(packed) => ops::linear_frozen(x, &packed),
+            None => ops::linear(x, self.weight.val(), bias()),
+        }
     }
 
     /// The same for every position of a sequence, `[batch, length, c_in]` to `[batch, length, c_out]`.

@@ -6,6 +6,7 @@ mod embedding;
 mod init;
 mod linear;
 mod norm;
+mod packing;
 mod patch;
 mod residual;
 pub mod weights;

@@ -32,6 +32,16 @@ impl ResidualBlock {
         }
     }
 
+    /// See [`Conv2d::freeze`].
+    pub fn pack(&mut self) {
+        self.conv_in.pack();
+        self.modulation.pack();
+        self.conv_out.pack();
+        if let Some(skip) = &mut self.skip {
+            skip.pack();
+        }
+    }
+
     /// `x` `[batch, height, width, c_in]` and `embedding` `[batch, embedding]` to `[batch, height, width, c_out]`.
     pub fn forward(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
         let h = self.norm_in.forward(x.clone(), GroupNormTail { modulation: None, silu: true });

@@ -18,7 +18,7 @@ pub fn write_data(folder: &Path) {
     for (prefix, count) in [("train", 24u32), ("test", 10)] {
         let picture = |n: u32| {
             (0..36u32).map(move |i| {
-                let bright = if n % 2 == 0 { i % 6 < 3 } else { i / 6 < 3 };
+                let bright = if n.is_multiple_of(2) { i % 6 < 3 } else { i / 6 < 3 };
                 (if bright { 200 + n } else { n }) as u8
             })
         };
