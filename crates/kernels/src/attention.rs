@@ -91,7 +91,6 @@ pub fn attention(shape: &Attention, q: &[f32], k: &[f32], v: &[f32], y: &mut [f3
 ///
 /// With the probabilities `p` (computed again) and `dp = g v^T`: `dv = p^T g`, `ds = p (dp - sum_keys p dp)`,
 /// `dq = ds k / sqrt(d)`, `dk = ds^T q / sqrt(d)`. Queries are added to `dk` and `dv` in order.
-#[allow(clippy::too_many_arguments)] // three inputs, a vector and three outputs
 pub fn attention_vjp(
     shape: &Attention,
     q: &[f32],
@@ -166,7 +165,9 @@ fn softmax_body<S: Simd>(s: S, row: &mut [f32], scale: f32) {
     }
     let sum = lane_sum(row.len(), |i| row[i]);
     let inverse = 1.0 / sum;
-    row.iter_mut().for_each(|x| *x *= inverse);
+    for x in row.iter_mut() {
+        *x *= inverse;
+    }
 }
 
 multiversion! {

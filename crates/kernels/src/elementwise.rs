@@ -16,7 +16,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: f32) -> f32 {
     // Added to a small number, leaves its rounded integer in the low bits.
     const MAGIC: f32 = 12_582_912.0; // 1.5 * 2^23
     // ln 2 in two parts, so that n times the first is exact.
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 88.0);
     let shifted = s.fma1(x, std::f32::consts::LOG2_E, MAGIC);

@@ -12,11 +12,17 @@
 //!
 //! Work is shared through rayon's current thread pool.
 
+// Functions generic in the instruction set must be inlined where its features are enabled; they count over rows, lanes and
+// points of matrices; and a micro-kernel takes what it takes.
+#![allow(clippy::inline_always, clippy::needless_range_loop, clippy::too_many_arguments)]
+
 mod attention;
 pub mod conv;
 mod elementwise;
 mod norm;
 mod parallel;
+#[cfg(test)]
+mod portable_tests;
 mod simd;
 mod tile;
 

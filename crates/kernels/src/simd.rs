@@ -31,6 +31,10 @@ pub(crate) trait Simd: Copy {
     fn fma1(self, a: f32, b: f32, c: f32) -> f32;
 }
 
+/// Set by the test of the portable version.
+#[cfg(test)]
+pub(crate) static PORTABLE_ONLY: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// The version for any processor.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;
@@ -97,6 +101,10 @@ mod x86 {
         /// The proof, if it holds. The standard library caches the answer.
         #[inline]
         pub(crate) fn detect() -> Option<Self> {
+            #[cfg(test)]
+            if super::PORTABLE_ONLY.load(std::sync::atomic::Ordering::Relaxed) {
+                return None;
+            }
             (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
         }
     }

@@ -123,7 +123,7 @@ fn gradients_match_central_differences() {
     for case in cases() {
         let got = case.run(0, case.batch);
         let grads =
-            [&got.dx, &got.grads.weight, &got.grads.bias, &got.grads.scale, &got.grads.shift].map(|v| v.as_slice());
+            [&got.dx, &got.grads.weight, &got.grads.bias, &got.grads.scale, &got.grads.shift].map(Vec::as_slice);
         for (input, grad) in grads.iter().enumerate().take(if case.modulated { 5 } else { 3 }) {
             for index in (0..grad.len()).step_by(grad.len().div_ceil(7)) {
                 let exact = (case.loss(input, index, step) - case.loss(input, index, -step)) / (2.0 * step);

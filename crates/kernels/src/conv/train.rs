@@ -6,8 +6,7 @@ use super::{Conv, Packed, bias_grad, direct_weight_grad};
 /// The tiles for a layer in training, where batches are large: the largest that an image fills.
 fn tile(conv: &Conv) -> Option<Tile> {
     match conv.height.min(conv.width) {
-        _ if !serves(conv) => None,
-        0..=1 => None,
+        side if !serves(conv) || side < 2 => None,
         2 => Some(Tile::Two),
         _ => Some(Tile::Four),
     }
@@ -35,13 +34,11 @@ pub fn input_grad(conv: &Conv, g: &[f32], weight: &[f32], dx: &mut [f32]) {
 /// The gradient `dw` of the weights, `dw[o, c, k, l] = sum_{b, i, j} g[b, i, j, o] x[b, i s + k - p, j s + l - p, c]`, and
 /// `db` of the bias.
 pub fn weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-    match tile(conv) {
-        Some(tile) => winograd::weight_grad(conv, tile, x, g, dw, db),
-        None => {
-            direct_weight_grad(conv, x, g, dw);
-            if let Some(db) = db {
-                bias_grad(conv.c_out, g, db);
-            }
-        }
+    if let Some(tile) = tile(conv) {
+        return winograd::weight_grad(conv, tile, x, g, dw, db);
+    }
+    direct_weight_grad(conv, x, g, dw);
+    if let Some(db) = db {
+        bias_grad(conv.c_out, g, db);
     }
 }

@@ -38,7 +38,9 @@ fn spread_body<S: Simd>(s: S, channels: usize, x: &[f32]) -> Sums {
         }
         drain(&run, &mut first);
     }
-    first.iter_mut().for_each(|sum| *sum /= pixels);
+    for sum in &mut first {
+        *sum /= pixels;
+    }
 
     let mean: Vec<f32> = first.iter().map(|&mean| mean as f32).collect();
     let mut second = vec![0.0; channels];
@@ -68,7 +70,9 @@ fn apply_body<S: Simd>(s: S, channels: &Channels, silu: bool, x: &[f32], y: &mut
             *y = s.fma1(x - mean, gain, offset);
         }
         if silu {
-            y.iter_mut().for_each(|y| *y = silu1(s, *y));
+            for y in y.iter_mut() {
+                *y = silu1(s, *y);
+            }
         }
     }
 }
@@ -84,7 +88,9 @@ fn slopes_body<S: Simd>(s: S, channels: &Channels, silu: bool, x: &[f32], g: &[f
     let mut runs = [vec![0.0; c], vec![0.0; c]];
     let mut sums = Sums { pixels: (x.len() / c) as f64, first: vec![0.0; c], second: vec![0.0; c] };
     for ((x, g), du) in x.chunks(c * RUN).zip(g.chunks(c * RUN)).zip(du.chunks_mut(c * RUN)) {
-        runs.iter_mut().for_each(|run| run.fill(0.0));
+        for run in &mut runs {
+            run.fill(0.0);
+        }
         let [first, second] = &mut runs;
         for ((x, g), du) in x.chunks_exact(c).zip(g.chunks_exact(c)).zip(du.chunks_exact_mut(c)) {
             if silu {

@@ -181,20 +181,23 @@ impl GroupNorm {
     }
 
     fn channels_of(&self, sample: usize, moments: &[Moments], tail: &Tail) -> Channels {
-        let channels = 0..self.channels;
-        let of = |c: usize| moments[c / self.group_len()];
-        let modulation = |c: usize| match tail.modulation {
-            Some((scale, shift)) => (1.0 + scale[sample * self.channels + c], shift[sample * self.channels + c]),
-            None => (1.0, 0.0),
+        let spread = |of: fn(&Moments) -> f32| -> Vec<f32> {
+            moments.iter().flat_map(|m| std::iter::repeat_n(of(m), self.group_len())).collect()
         };
-        let affine: Vec<f32> = channels.clone().map(|c| tail.weight[c] * modulation(c).0).collect();
-        Channels {
-            mean: channels.clone().map(|c| of(c).mean).collect(),
-            rstd: channels.clone().map(|c| of(c).rstd).collect(),
-            gain: channels.clone().map(|c| of(c).rstd * affine[c]).collect(),
-            offset: channels.map(|c| tail.bias[c] * modulation(c).0 + modulation(c).1).collect(),
-            affine,
-        }
+        let (mean, rstd) = (spread(|m| m.mean), spread(|m| m.rstd));
+        let (affine, offset): (Vec<f32>, Vec<f32>) = match tail.modulation {
+            Some((scale, shift)) => {
+                let channels = sample * self.channels..(sample + 1) * self.channels;
+                let (scale, shift) = (&scale[channels.clone()], &shift[channels]);
+                let terms = tail.weight.iter().zip(tail.bias).zip(scale.iter().zip(shift));
+                terms
+                    .map(|((weight, bias), (scale, shift))| (weight * (1.0 + scale), bias * (1.0 + scale) + shift))
+                    .unzip()
+            }
+            None => (tail.weight.to_vec(), tail.bias.to_vec()),
+        };
+        let gain = rstd.iter().zip(&affine).map(|(rstd, affine)| rstd * affine).collect();
+        Channels { mean, rstd, affine, gain, offset }
     }
 
     /// The two means in the formula of `dx`, for each channel.

@@ -2,7 +2,6 @@
 //!
 //! Vectors are moved in plain loops: a closure given to a library function is compiled without the features that its
 //! surroundings enable, unless it happens to be inlined.
-#![allow(clippy::needless_range_loop)]
 
 use super::points::{Four, FourAdjoint, Points, Two, WithWeights};
 use crate::simd::{LANES, Simd, multiversion};

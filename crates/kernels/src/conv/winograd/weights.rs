@@ -1,5 +1,4 @@
 //! Kernels at the points, in the order in which the micro-kernel reads them.
-#![allow(clippy::needless_range_loop)] // indices are those of the matrices
 
 use super::points::{Four, Two, WithWeights, reciprocal};
 use crate::parallel::Shared;
