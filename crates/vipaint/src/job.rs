@@ -10,7 +10,7 @@ use vipaint_core::measurement::{Likelihood, Measurement};
 use vipaint_core::operator::Mask as Operator;
 use vipaint_core::posterior::{Fit, Problem};
 use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
-use vipaint_core::sampler::{Draw, Samples};
+use vipaint_core::sampler::{Draw, Samples, Vipaint};
 
 use crate::error::{Error, Result};
 use crate::given::{Given, Origin};
@@ -56,6 +56,17 @@ pub struct Stage {
     pub calls: Calls,
     /// Wall-clock time.
     pub seconds: f64,
+}
+
+impl std::ops::Add for Stage {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        let calls = Calls {
+            denoiser: self.calls.denoiser + other.calls.denoiser,
+            vjp: self.calls.vjp + other.calls.vjp,
+        };
+        Self { calls, seconds: self.seconds + other.seconds }
+    }
 }
 
 /// What a job gave.
@@ -109,7 +120,7 @@ impl Job {
     /// Those of the method.
     pub fn run(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
         match self.start()? {
-            Some(fit) => self.resume(fit, amount, observer),
+            Some((fit, spent)) => self.complete(fit, spent, amount, observer),
             None => self.draw(amount, observer),
         }
     }
@@ -120,8 +131,9 @@ impl Job {
     /// [`Error::Usage`] when the method has none, and those of the fit.
     pub fn fit(self, observer: &mut Observer) -> Result<Outcome> {
         let problem = || format!("{} fits nothing that could be kept", self.settings.method.name);
-        let mut fit = self.start()?.ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
-        let (interrupted, fitting) = self.timed(|job| fit.run(&job.problem, observer))?;
+        let (mut fit, spent) = self.start()?.ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
+        let (interrupted, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
+        let fitting = spent + stage;
         Ok(Outcome {
             job: self,
             amount: None,
@@ -138,15 +150,19 @@ impl Job {
     ///
     /// # Errors
     /// [`Error::Usage`] when the method has no fit, and those of the method.
-    pub fn resume(self, mut fit: Fit, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+    pub fn resume(self, fit: Fit, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+        self.complete(fit, Stage::default(), amount, observer)
+    }
+
+    fn complete(self, mut fit: Fit, spent: Stage, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
         let problem = || format!("{} draws from no posterior", self.settings.method.name);
         let vipaint = self.settings.vipaint().ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
-        let (stopped, fitting) = self.timed(|job| fit.run(&job.problem, observer))?;
+        let (stopped, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
         let (drawn, sampling) = self.timed(|job| match stopped {
             true => Ok(Samples { interrupted: true, ..Samples::default() }),
             false => vipaint.sample_fit(&fit, &job.problem, &job.draw_of(amount), observer),
         })?;
-        self.outcome(drawn, amount, Some(fit), (fitting, sampling))
+        self.outcome(drawn, amount, Some(fit), (spent + stage, sampling))
     }
 
     fn draw(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
@@ -155,10 +171,11 @@ impl Job {
         self.outcome(drawn, amount, None, (Stage::default(), sampling))
     }
 
-    /// A fit before its first step, if the method is one that fits.
-    fn start(&self) -> Result<Option<Fit>> {
+    /// A fit before its first step, and what its start cost, if the method is one that fits.
+    fn start(&self) -> Result<Option<(Fit, Stage)>> {
         let vipaint = self.settings.vipaint();
-        Ok(vipaint.map(|vipaint| Fit::new(&self.problem, vipaint.fit_options(), self.seed)).transpose()?)
+        let start = |vipaint: Vipaint| self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed));
+        vipaint.map(start).transpose()
     }
 
     fn draw_of(&self, amount: Amount) -> Draw {

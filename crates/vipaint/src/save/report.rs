@@ -12,13 +12,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
     let [picture, mask] = &job.origins;
     let class = job.problem.guidance.condition.class;
     let stage = |stage: &Stage| json!({ "denoiser": stage.calls.denoiser, "vjp": stage.calls.vjp });
-    let total = Stage {
-        calls: vipaint_core::prior::Calls {
-            denoiser: outcome.fitting.calls.denoiser + outcome.sampling.calls.denoiser,
-            vjp: outcome.fitting.calls.vjp + outcome.sampling.calls.vjp,
-        },
-        seconds: outcome.fitting.seconds + outcome.sampling.seconds,
-    };
+    let total = outcome.fitting + outcome.sampling;
     let notes: Vec<&String> = work.mask().warnings().iter().chain(work.notes()).collect();
     json!({
         "program": "vipaint",

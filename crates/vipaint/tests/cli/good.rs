@@ -46,14 +46,14 @@ fn a_run_writes_everything_it_promises() {
     assert!((number("total") - total).abs() < 1e-6 * total.abs());
 }
 
-/// Per iteration: a path of `mc_samples` at both keypoints, and `prior_steps` x `prior_samples` above, all with gradients.
+/// The start: `init_samples` x `init_steps`, all with gradients. Per iteration: a path of `mc_samples` at both keypoints, and `prior_steps` x `prior_samples` above, all with gradients.
 /// Per sample: one call at the top keypoint, `refine_steps`, and for its weight one at both keypoints and each grid step.
 #[test]
 fn calls_are_counted_exactly() {
     let setup = Setup::new();
     setup.quick(&inpaint(&["-n", "3", "-o", "out"]));
     let calls = &setup.json("out/report.json")["calls"];
-    let fit = 3 * (2 * 2 + 2 * 2);
+    let fit = 2 * 5 + 3 * (2 * 2 + 2 * 2);
     assert_eq!((calls["fit"]["denoiser"].as_u64(), calls["fit"]["vjp"].as_u64()), (Some(fit), Some(fit)));
     let sample = 3 * (1 + 3 + 2 + 4);
     assert_eq!((calls["sample"]["denoiser"].as_u64(), calls["sample"]["vjp"].as_u64()), (Some(sample), Some(3 * 3)));

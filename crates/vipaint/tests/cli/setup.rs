@@ -16,8 +16,20 @@ use vipaint_zoo::{Family, HEADER_FORMAT, Header, Parameterization};
 pub const SIDE: u32 = 8;
 
 /// Settings that make a run take a moment.
-pub const QUICK: [&str; 8] =
-    ["--set", "iterations=3", "--set", "mc_samples=2", "--set", "grid_steps=4", "--set", "refine_steps=3"];
+pub const QUICK: [&str; 12] = [
+    "--set",
+    "iterations=3",
+    "--set",
+    "mc_samples=2",
+    "--set",
+    "grid_steps=4",
+    "--set",
+    "refine_steps=3",
+    "--set",
+    "init_samples=2",
+    "--set",
+    "init_steps=5",
+];
 
 /// What a run of the binary said.
 pub struct Said {
