@@ -32,7 +32,7 @@ impl Backward<Flex, 3> for AttendBackward {
         let (shape, inputs) = ops.state;
         let mut values: [Option<Vec<f32>>; 3] =
             std::array::from_fn(|i| ops.parents[i].as_ref().map(|_| vec![0.0; inputs[i].shape().num_elements()]));
-        let [q, k, v] = inputs.each_ref().map(|t| t.storage());
+        let [q, k, v] = inputs.each_ref().map(FlexTensor::storage);
         let [dq, dk, dv] = values.each_mut().map(Option::as_deref_mut);
         attention_vjp(&shape, q, k, v, g.storage(), dq, dk, dv);
         for ((node, values), input) in ops.parents.iter().zip(values).zip(&inputs) {

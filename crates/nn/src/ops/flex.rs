@@ -7,11 +7,11 @@ use burn_flex::FlexTensor;
 /// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
 pub(super) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
     let device = x.device();
-    let device = match device.as_dispatch() {
-        DispatchDevice::Autodiff(device) => device,
-        device => device,
-    };
-    matches!(device, DispatchDevice::Flex(_)) && x.dtype() == DType::F32
+    let mut plain = device.as_dispatch();
+    if let DispatchDevice::Autodiff(device) = plain {
+        plain = device;
+    }
+    matches!(plain, DispatchDevice::Flex(_)) && x.dtype() == DType::F32
 }
 
 /// A tensor whose storage is its values in order: itself if it is one already, or else a copy.

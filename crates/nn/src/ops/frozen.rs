@@ -21,7 +21,16 @@ pub struct PackedConv(Inner);
 #[derive(Clone, Debug)]
 enum Inner {
     Kernels(Arc<Frozen>),
-    Tensors { weight: Tensor<4>, bias: Tensor<1>, stride: usize, padding: usize },
+    Tensors(Box<Tensors>),
+}
+
+/// The arguments of the operation themselves.
+#[derive(Clone, Debug)]
+struct Tensors {
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
 }
 
 impl PackedConv {
@@ -42,7 +51,7 @@ impl PackedConv {
         let bias = bias.unwrap_or_else(|| Tensor::zeros([conv.c_out], &weight.device()));
         if !on_flex(&weight) {
             let (stride, padding) = (conv.stride, conv.padding);
-            return Self(Inner::Tensors { weight, bias, stride, padding });
+            return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding })));
         }
         let weight = weight.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
         let bias = bias.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
@@ -53,7 +62,8 @@ impl PackedConv {
     pub fn bytes(&self) -> usize {
         match &self.0 {
             Inner::Kernels(frozen) => frozen.bytes(),
-            Inner::Tensors { weight, bias, .. } => {
+            Inner::Tensors(tensors) => {
+                let Tensors { weight, bias, .. } = &**tensors;
                 (weight.shape().num_elements() + bias.shape().num_elements()) * weight.dtype().size()
             }
         }
@@ -71,8 +81,9 @@ pub fn conv2d_frozen(x: Tensor<4>, packed: &PackedConv, residual: Option<Tensor<
             assert_eq!([height, width, channels], packed_for, "height, width and channels the weights are packed for");
             run(x, frozen, residual)
         }
-        Inner::Tensors { weight, bias, stride, padding } => {
-            let y = reference::conv2d(x, weight.clone(), Some(bias.clone()), *stride, *padding);
+        Inner::Tensors(tensors) => {
+            let Tensors { weight, bias, stride, padding } = (**tensors).clone();
+            let y = reference::conv2d(x, weight, Some(bias), stride, padding);
             match residual {
                 Some(residual) => y + residual,
                 None => y,
@@ -89,9 +100,10 @@ pub fn linear_frozen(x: Tensor<2>, packed: &PackedConv) -> Tensor<2> {
             assert_eq!(*conv, Conv::linear(x.dims()[1], conv.c_out), "weights of a linear layer for this input");
             run(x, frozen, None)
         }
-        Inner::Tensors { weight, bias, .. } => {
+        Inner::Tensors(tensors) => {
+            let Tensors { weight, bias, .. } = (**tensors).clone();
             let [c_out, c_in, ..] = weight.dims();
-            reference::linear(x, weight.clone().reshape([c_out, c_in]), Some(bias.clone()))
+            reference::linear(x, weight.reshape([c_out, c_in]), Some(bias))
         }
     }
 }
