@@ -11,7 +11,7 @@ use crate::Result;
 pub const SIZE: usize = 32;
 /// Classes it tells apart.
 pub const CLASSES: usize = 10;
-const WIDTHS: [usize; 3] = [32, 64, 96];
+const WIDTHS: [usize; 3] = [32, 64, 64];
 const GROUP: usize = 8;
 
 /// Convolution, group normalisation, SiLU.
@@ -104,5 +104,38 @@ impl Classifier {
             );
         }
         classes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classifier() -> Classifier {
+        let values = weights::gather(&Network::new(&mut Init::seeded(&Device::flex(), 1)));
+        let values: Vec<f32> = values.iter().zip(0..).map(|(v, i)| v + 0.05 * (i as f32).sin()).collect();
+        Classifier::from_bytes(&Classifier::to_bytes(&values).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn probabilities_add_up_and_do_not_depend_on_the_batch() {
+        let values: Vec<f32> = (0..3 * SIZE * SIZE).map(|i| (i as f32 * 0.7).sin()).collect();
+        let classify = |values: &[f32]| -> Vec<f32> {
+            let data = TensorData::new(values.to_vec(), [values.len() / (SIZE * SIZE), 1, SIZE, SIZE]);
+            classifier().classify(Tensor::from_data(data, &Device::flex())).into_data().iter::<f32>().collect()
+        };
+        let together = classify(&values);
+        for (i, picture) in values.chunks(SIZE * SIZE).enumerate() {
+            let alone = classify(picture);
+            assert!((alone.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(alone == together[i * CLASSES..(i + 1) * CLASSES]);
+        }
+    }
+
+    #[test]
+    fn wrong_files_are_refused() {
+        assert!(Classifier::from_bytes(b"no such format").is_err());
+        let empty = vipaint_zoo::write_weights(&[], &[], &[]).unwrap();
+        assert!(Classifier::from_bytes(&empty).unwrap_err().to_string().contains("layers.0.conv.weight"));
     }
 }

@@ -15,7 +15,7 @@ use crate::recipe::Optimizer;
 /// Purpose number of the random shifts and flips.
 const AUGMENT: u64 = 0x0c01;
 /// Largest shift, in pixels.
-const SHIFT: i64 = 2;
+const SHIFT: i64 = 1;
 /// Steps between two reports.
 const REPORT_EVERY: u64 = 100;
 
@@ -36,7 +36,7 @@ pub struct ClassifierSettings {
 
 impl Default for ClassifierSettings {
     fn default() -> Self {
-        Self { seed: 0, epochs: 6.0, batch: 64, lr: 2e-3, pieces: 2 }
+        Self { seed: 0, epochs: 8.0, batch: 64, lr: 2e-3, pieces: 2 }
     }
 }
 
