@@ -6,13 +6,15 @@
 
 use super::Conv;
 use super::pixel_blocks::{BLOCK_PIXELS, Blocks, PackedBlock};
-use crate::parallel::pieces;
+use crate::parallel::{give, pieces, take};
 use crate::simd::{Simd, multiversion};
 use crate::tile::{COLS, ROWS};
 use rayon::prelude::*;
 
 /// Chunks at most: what can run at once.
 const CHUNKS: usize = 8;
+/// Values that a task adds up over the chunks.
+const PIECE: usize = 4096;
 /// Values that the buffers of all chunks may hold, unless two chunks need more.
 const BUFFER_VALUES: usize = 1 << 25;
 
@@ -31,7 +33,9 @@ pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
     let chunks = blocks.count().div_ceil(per_chunk);
     let blocks_of = pieces(blocks.count(), per_chunk);
 
-    let mut sums = vec![0.0; chunks * size]; // [chunk][panel of c_out][panel of c_in][tap][ROWS][COLS]
+    let mut buffer = take(chunks * size);
+    let sums = &mut buffer[..chunks * size]; // [chunk][panel of c_out][panel of c_in][tap][ROWS][COLS]
+    sums.fill(0.0);
     sums.par_chunks_mut(size).enumerate().for_each(|(chunk, sum)| {
         let mut packed = PackedBlock::new(&blocks);
         for block in blocks_of(chunk) {
@@ -40,14 +44,20 @@ pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
         }
     });
 
+    let (sum, others) = sums.split_at_mut(size);
+    sum.par_chunks_mut(PIECE).enumerate().for_each(|(i, sum)| {
+        for other in others.chunks_exact(size) {
+            sum.iter_mut().zip(&other[i * PIECE..]).for_each(|(sum, value)| *sum += value);
+        }
+    });
     dw.par_chunks_mut(conv.c_in * area).enumerate().for_each(|(o, row)| {
         for (i, value) in row.iter_mut().enumerate() {
             let (c, tap) = (i / area, i % area);
             let tile = ((o / COLS) * x_panels + c / ROWS) * area + tap;
-            let at = (tile * ROWS + c % ROWS) * COLS + o % COLS;
-            *value = (0..chunks).map(|chunk| sums[chunk * size + at]).fold(0.0, |sum, v| sum + v);
+            *value = sum[(tile * ROWS + c % ROWS) * COLS + o % COLS];
         }
     });
+    give(buffer);
 }
 
 /// `db[o] = sum_r g[r, o]` over rows of `c_out` values.
