@@ -61,10 +61,8 @@ pub struct Stage {
 impl std::ops::Add for Stage {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        let calls = Calls {
-            denoiser: self.calls.denoiser + other.calls.denoiser,
-            vjp: self.calls.vjp + other.calls.vjp,
-        };
+        let calls =
+            Calls { denoiser: self.calls.denoiser + other.calls.denoiser, vjp: self.calls.vjp + other.calls.vjp };
         Self { calls, seconds: self.seconds + other.seconds }
     }
 }

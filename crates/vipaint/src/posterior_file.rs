@@ -29,7 +29,7 @@ struct Stated {
     method: String,
     options: Map<String, Value>,
     cfg_scale: f64,
-    context: f64,
+    context: Option<f64>,
     noise: Likelihood,
     seed: u64,
 }

@@ -46,8 +46,9 @@ pub struct Settings {
     pub options: Map<String, Value>,
     /// Strength of the class (classifier-free guidance) while sampling; 1 is the conditional prior itself.
     pub cfg_scale: f64,
-    /// How many times larger than the hole the square is that a large picture is cropped to.
-    pub context: f64,
+    /// How many times larger than the hole the square is that a large picture is cropped to; `None` is as large as the
+    /// picture allows.
+    pub context: Option<f64>,
     /// The measurement's noise, in a range of values of 2.
     pub noise: Likelihood,
 }
@@ -62,7 +63,7 @@ impl Settings {
         let method = METHODS.iter().find(|m| m.name == method).ok_or_else(|| {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
-        let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: 2.0, noise };
+        let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
         let preset = PRESETS.iter().find(|(name, ..)| *name == method.name).map(|(_, fast, best)| match preset {
             Preset::Fast => *fast,
             Preset::Balanced => &[],
@@ -89,7 +90,7 @@ impl Settings {
         method: &str,
         options: Map<String, Value>,
         cfg_scale: f64,
-        context: f64,
+        context: Option<f64>,
         noise: Likelihood,
     ) -> Result<Self> {
         let plain = Self::new(method, Preset::Balanced, &[], noise)?;
@@ -103,7 +104,10 @@ impl Settings {
         let option = format!("--set {key}");
         if SHARED.contains(&key) {
             let value: f64 = text.parse().map_err(|_| Error::usage(&option, "is not a number", "give a number"))?;
-            *(if key == "context" { &mut self.context } else { &mut self.cfg_scale }) = value;
+            match key {
+                "context" => self.context = Some(value),
+                _ => self.cfg_scale = value,
+            }
             return Ok(());
         }
         let known: Vec<String> = self.options.keys().cloned().collect();
@@ -127,8 +131,9 @@ impl Settings {
         if !self.cfg_scale.is_finite() {
             return Err(Error::usage("--cfg-scale", "is not a finite number", "1 is the conditional prior itself"));
         }
-        if !(1.0..=100.0).contains(&self.context) {
-            return Err(Error::usage("--set context", "must be between 1 and 100", "2 is the default"));
+        if self.context.is_some_and(|context| !(1.0..=100.0).contains(&context)) {
+            let remedy = "leave it out for the largest square that the picture allows";
+            return Err(Error::usage("--set context", "must be between 1 and 100", remedy));
         }
         self.sampler().map(drop)
     }

@@ -65,7 +65,7 @@ pub fn trace(terms: &[Terms], note: &str) -> Result<Canvas, DrawError> {
         for nats in axis.ticks(low, high) {
             let y = axis.place(nats);
             chart.draw_series(LineSeries::new([(1.0, y), (last, y)], FAINT.mix(0.25))).map_err(error)?;
-            let place = (22, chart.backend_coord(&(1.0, y)).1 - 7);
+            let place = (22, chart.backend_coord(&(1.0, y)).1 - 4);
             root.draw(&Text::new(number(nats), place, font(13.0, INK)?)).map_err(error)?;
         }
         for (row, (name, colour, of)) in CURVES.into_iter().enumerate() {
@@ -74,7 +74,7 @@ pub fn trace(terms: &[Terms], note: &str) -> Result<Canvas, DrawError> {
             chart.draw_series(LineSeries::new(points.filter(|(_, y)| y.is_finite()), style)).map_err(error)?;
             let y = 70 + 26 * row as i32;
             legend.draw(&PathElement::new([(4, y), (28, y)], style)).map_err(error)?;
-            legend.draw(&Text::new(name, (38, y - 7), font(14.0, INK)?)).map_err(error)?;
+            legend.draw(&Text::new(name, (38, y - 4), font(14.0, INK)?)).map_err(error)?;
         }
     }
     Ok(sheet)

@@ -54,7 +54,7 @@ pub fn uncertainty(picture: &Picture, deviation: &[Option<f32>], caption: &str) 
         let y = top + (height - 1) * (4 - tick) / 4;
         sheet.place(&Raster::from_fn(5, 1, |_, _| [45, 49, 57]), left + BAR, y);
         let text = format!("{:.3}", top_of_scale * tick as f32 / 4.0);
-        sheet.write(&text, (left + BAR + 9, y.saturating_sub(7)), FONT_SIZE - 1.0, INK, Align::Left)?;
+        sheet.write(&text, (left + BAR + 9, y.saturating_sub(4)), FONT_SIZE - 1.0, INK, Align::Left)?;
     }
     Ok(sheet)
 }

@@ -19,21 +19,32 @@ pub(super) struct Frame {
 
 /// A picture whose longer side is at least this share of the prior's size is not enlarged, but given a margin.
 const MARGIN_INSTEAD: f64 = 0.8;
+/// A picture whose longer side is at most this many times the shorter one is taken whole, with a margin.
+const NEARLY_SQUARE: f64 = 1.25;
+/// The least stretch of the longer side, in lengths of the hole, that is taken of other pictures.
+const BESIDE_HOLE: f64 = 1.5;
 
 impl Frame {
     /// The square to work on with a prior of `size` x `size` pixels in a picture of `width` x `height`.
     ///
     /// A picture that fits is taken whole: as it is if it is (nearly) of the prior's size, with a margin of unknown
-    /// pixels around it, else enlarged. In a larger picture the square is centred on the `hole` and about `context`
-    /// times as large; multiples of `size` are preferred, since they need no interpolation.
-    pub fn around(hole: Rect, width: usize, height: usize, size: usize, context: f64) -> Self {
-        let longest = width.max(height);
+    /// pixels around it, else enlarged. Of a larger picture the largest square around the `hole` is taken, since priors
+    /// know whole pictures; with a `context`, a square about that many times as large as the hole, preferably a multiple of
+    /// `size`, which needs no interpolation.
+    pub fn around(hole: Rect, width: usize, height: usize, size: usize, context: Option<f64>) -> Self {
+        let (longest, shortest) = (width.max(height), width.min(height));
         let side = if longest <= size {
             if longest as f64 >= MARGIN_INSTEAD * size as f64 { size } else { longest }
         } else {
-            let extent = hole.width.max(hole.height);
-            let multiple = (extent as f64 * context / size as f64).round().max(1.0) as usize;
-            (multiple.max(extent.div_ceil(size)) * size).min(longest)
+            let along = if width >= height { hole.width } else { hole.height };
+            let whole =
+                longest as f64 <= NEARLY_SQUARE * shortest as f64 || BESIDE_HOLE * along as f64 > shortest as f64;
+            let largest = if whole { longest } else { shortest.max(size) };
+            context.map_or(largest, |context| {
+                let extent = hole.width.max(hole.height);
+                let multiple = (extent as f64 * context / size as f64).round().max(1.0) as usize;
+                (multiple.max(extent.div_ceil(size)) * size).min(largest)
+            })
         };
         Self { x: place(hole.x, hole.width, side, width), y: place(hole.y, hole.height, side, height), side }
     }
@@ -68,19 +79,28 @@ mod tests {
     #[test]
     fn a_picture_a_little_smaller_than_the_prior_gets_a_margin() {
         let hole = Rect { x: 14, y: 0, width: 14, height: 28 };
-        assert_eq!(Frame::around(hole, 28, 28, 32, 2.0), Frame { x: -2, y: -2, side: 32 });
+        assert_eq!(Frame::around(hole, 28, 28, 32, None), Frame { x: -2, y: -2, side: 32 });
     }
 
     #[test]
-    fn a_small_hole_in_a_large_picture_is_not_scaled() {
+    fn of_a_larger_picture_the_largest_square_around_the_hole_is_taken() {
+        let hole = Rect { x: 190, y: 3, width: 10, height: 12 };
+        assert_eq!(Frame::around(hole, 300, 80, 32, None), Frame { x: 155, y: 0, side: 80 });
+        assert_eq!(Frame::around(hole, 300, 260, 32, None), Frame { x: 0, y: -20, side: 300 });
+        let wide = Rect { x: 90, y: 3, width: 60, height: 12 };
+        assert_eq!(Frame::around(wide, 300, 80, 32, None), Frame { x: 0, y: -110, side: 300 });
+    }
+
+    #[test]
+    fn with_a_context_a_small_hole_is_not_scaled() {
         let hole = Rect { x: 90, y: 3, width: 10, height: 12 };
-        assert_eq!(Frame::around(hole, 100, 80, 32, 2.0), Frame { x: 68, y: 0, side: 32 });
+        assert_eq!(Frame::around(hole, 100, 80, 32, Some(2.0)), Frame { x: 68, y: 0, side: 32 });
     }
 
     proptest! {
         #[test]
         fn the_frame_holds_the_hole(
-            width in 1usize..300, height in 1usize..300, size in 1usize..100, context in 1.0..4.0f64,
+            width in 1usize..300, height in 1usize..300, size in 1usize..100, context in proptest::option::of(1.0..4.0f64),
             corners in (0.0..1.0f64, 0.0..1.0f64, 0.0..1.0f64, 0.0..1.0f64),
         ) {
             let span = |a: f64, b: f64, limit: usize| {

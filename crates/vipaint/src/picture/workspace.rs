@@ -24,12 +24,19 @@ pub struct Workspace {
 const COVERAGES: [f64; 3] = [1.0 - 1e-9, 0.5, 1e-9];
 
 impl Workspace {
-    /// Prepares a picture for a prior of `channels` x `size` x `size`; `context` is how many times larger than the
-    /// hole the square should be. `name` is the picture's, for messages.
+    /// Prepares a picture for a prior of `channels` x `size` x `size`. The square around the hole is as large as the
+    /// picture allows, or `context` times as large as the hole. `name` is the picture's, for messages.
     ///
     /// # Errors
     /// [`Error::Input`] when the picture has colour and the prior has not.
-    pub fn new(picture: Picture, mask: Mask, channels: usize, size: usize, context: f64, name: &str) -> Result<Self> {
+    pub fn new(
+        picture: Picture,
+        mask: Mask,
+        channels: usize,
+        size: usize,
+        context: Option<f64>,
+        name: &str,
+    ) -> Result<Self> {
         if channels == 1 && !picture.is_grey() {
             let problem = "has colour, but the prior knows only grey and cannot say what colour belongs in the hole";
             return Err(Error::input(name, problem, "convert the picture to grey, or take a prior for colour"));
@@ -43,7 +50,7 @@ impl Workspace {
         let coverage = COVERAGES.into_iter().find(|least| shares.iter().any(|share| *share >= *least));
         let Some(coverage) = coverage else {
             let problem = "has nothing known near its hole";
-            return Err(Error::input(name, problem, "raise `--set context=` so that the prior sees more of it"));
+            return Err(Error::input(name, problem, "leave out `--set context=`, so that the prior sees more of it"));
         };
         work.known = shares.iter().map(|share| *share >= coverage).collect();
         work.values = work.means(&shares);
