@@ -172,7 +172,7 @@ impl Input<'_> {
             return Err(wrong(self.name, format!("must hold class as I64 of shape [{batch}]")));
         }
         let class = |bytes: &[u8]| {
-            let value = bytes.try_into().map(i64::from_le_bytes).unwrap_or(-1);
+            let value = bytes.try_into().map_or(-1, i64::from_le_bytes);
             let index = usize::try_from(value).ok().filter(|index| *index < known);
             let problem =
                 || wrong(self.name, format!("has class {value}, but the prior knows {known} classes, from 0 on"));

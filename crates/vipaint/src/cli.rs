@@ -18,7 +18,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Machine {
     /// Threads; all cores by default. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// cpu, or vulkan, cuda, metal, rocm with the cargo feature of that name.
     #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
@@ -188,7 +188,7 @@ pub struct Ask {
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
     pub noise: String,
     /// Seed of everything random: the same seed gives the same pictures.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
 }
 
@@ -202,9 +202,9 @@ pub enum Preset {
 #[derive(Debug, Args)]
 pub struct Amount {
     /// Samples to draw.
-    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
     pub samples: usize,
     /// Samples that go through the network together. Results do not depend on it.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
     pub batch: usize,
 }

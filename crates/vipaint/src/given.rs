@@ -20,8 +20,7 @@ pub struct Origin {
 impl Origin {
     /// The origin of `bytes` called `name`.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
-        let sha256 = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { name: name.to_owned(), sha256 }
+        Self { name: name.to_owned(), sha256: format!("{:x}", Sha256::digest(bytes)) }
     }
 }
 

@@ -10,10 +10,11 @@ use vipaint_core::measurement::{Likelihood, Measurement};
 use vipaint_core::operator::Mask as Operator;
 use vipaint_core::posterior::{Fit, Problem};
 use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
-use vipaint_core::sampler::{Draw, Samples, Vipaint};
+use vipaint_core::sampler::{Draw, Samples};
 
 use crate::error::{Error, Result};
 use crate::given::{Given, Origin};
+use crate::memory;
 use crate::picture::Workspace;
 use crate::settings::Settings;
 
@@ -36,7 +37,7 @@ pub struct Request {
 pub struct Amount {
     /// Samples.
     pub samples: usize,
-    /// Samples that go through the network together; it does not change them.
+    /// Samples that go through the network together, fewer if memory is short; it does not change them.
     pub batch: usize,
 }
 
@@ -156,28 +157,38 @@ impl Job {
         let problem = || format!("{} draws from no posterior", self.settings.method.name);
         let vipaint = self.settings.vipaint().ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
         let (stopped, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
-        let (drawn, sampling) = self.timed(|job| match stopped {
-            true => Ok(Samples { interrupted: true, ..Samples::default() }),
-            false => vipaint.sample_fit(&fit, &job.problem, &job.draw_of(amount), observer),
+        let draw = self.draw_of(amount)?;
+        let (drawn, sampling) = self.timed(|job| {
+            if stopped {
+                return Ok(Samples { interrupted: true, ..Samples::default() });
+            }
+            vipaint.sample_fit(&fit, &job.problem, &draw, observer)
         })?;
         self.outcome(drawn, amount, Some(fit), (spent + stage, sampling))
     }
 
     fn draw(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
         let sampler = self.settings.sampler()?;
-        let (drawn, sampling) = self.timed(|job| sampler.sample(&job.problem, &job.draw_of(amount), observer))?;
+        let draw = self.draw_of(amount)?;
+        let (drawn, sampling) = self.timed(|job| sampler.sample(&job.problem, &draw, observer))?;
         self.outcome(drawn, amount, None, (Stage::default(), sampling))
     }
 
     /// A fit before its first step, and what its start cost, if the method is one that fits.
     fn start(&self) -> Result<Option<(Fit, Stage)>> {
-        let vipaint = self.settings.vipaint();
-        let start = |vipaint: Vipaint| self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed));
-        vipaint.map(start).transpose()
+        let Some(vipaint) = self.settings.vipaint() else { return Ok(None) };
+        memory::fit(vipaint.fit_options(), self.values())?;
+        self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed)).map(Some)
     }
 
-    fn draw_of(&self, amount: Amount) -> Draw {
-        Draw { seed: self.seed, indices: 0..amount.samples, batch: amount.batch }
+    fn draw_of(&self, amount: Amount) -> Result<Draw> {
+        let batch = memory::batch(amount.batch, self.values())?;
+        Ok(Draw { seed: self.seed, indices: 0..amount.samples, batch })
+    }
+
+    /// Values of a sample.
+    fn values(&self) -> usize {
+        self.problem.prior.shape().iter().product()
     }
 
     fn timed<T>(&self, work: impl FnOnce(&Self) -> vipaint_core::Result<T>) -> Result<(T, Stage)> {

@@ -27,6 +27,7 @@ pub mod draw;
 pub mod error;
 pub mod given;
 pub mod job;
+mod memory;
 pub mod names;
 pub mod picture;
 mod posterior_file;

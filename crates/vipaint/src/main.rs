@@ -31,7 +31,7 @@ fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
         Command::Demo(raw) => commands::demo::run(raw, &session),
         Command::Inpaint(raw) => commands::inpaint::run(raw, &session),
         Command::Fit(raw) => commands::fit::run(raw, &session),
-        Command::Sample(raw) => commands::sample::run(raw, &session),
+        Command::Sample(raw) => commands::sample::run(&raw, &session),
         Command::Train(raw) => commands::train::run(raw, &session),
         Command::Prior(raw) => commands::prior::run(raw, &session),
     }

@@ -19,16 +19,23 @@ pub enum Preset {
     Best,
 }
 
-/// Hyperparameters that presets change: method, fast, best.
-const PRESETS: &[(&str, &[(&str, &str)], &[(&str, &str)])] = &[
-    (
-        "vipaint",
-        &[("iterations", "25"), ("mc_samples", "3"), ("refine_steps", "15"), ("grid_steps", "15")],
-        &[("k", "4"), ("iterations", "100"), ("mc_samples", "8"), ("refine_steps", "50")],
-    ),
-    ("dps", &[("steps", "50")], &[("steps", "400")]),
-    ("repaint", &[("steps", "25")], &[("resamplings", "10")]),
-    ("unconditional", &[("steps", "15")], &[("steps", "50")]),
+/// Hyperparameters that presets change.
+struct Changes {
+    method: &'static str,
+    fast: &'static [(&'static str, &'static str)],
+    best: &'static [(&'static str, &'static str)],
+}
+
+/// Presets of every method.
+const PRESETS: &[Changes] = &[
+    Changes {
+        method: "vipaint",
+        fast: &[("iterations", "25"), ("mc_samples", "3"), ("refine_steps", "15"), ("grid_steps", "15")],
+        best: &[("k", "4"), ("iterations", "100"), ("mc_samples", "8"), ("refine_steps", "50")],
+    },
+    Changes { method: "dps", fast: &[("steps", "50")], best: &[("steps", "400")] },
+    Changes { method: "repaint", fast: &[("steps", "25")], best: &[("resamplings", "10")] },
+    Changes { method: "unconditional", fast: &[("steps", "15")], best: &[("steps", "50")] },
 ];
 
 /// Standard deviation of what rounding to 8 bits adds, in a range of 2: the noise of a noiseless measurement.
@@ -64,12 +71,13 @@ impl Settings {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
         let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
-        let preset = PRESETS.iter().find(|(name, ..)| *name == method.name).map(|(_, fast, best)| match preset {
-            Preset::Fast => *fast,
+        let changes = PRESETS.iter().find(|changes| changes.method == method.name);
+        let changes = changes.map_or(&[][..], |changes| match preset {
+            Preset::Fast => changes.fast,
             Preset::Balanced => &[],
-            Preset::Best => *best,
+            Preset::Best => changes.best,
         });
-        for (key, value) in preset.unwrap_or_default() {
+        for (key, value) in changes {
             settings.set(key, value)?;
         }
         for (i, (key, value)) in sets.iter().enumerate() {
@@ -215,7 +223,7 @@ mod tests {
                 assert!(Settings::new(method.name, preset, &[], noise()).is_ok(), "{}", method.name);
             }
         }
-        assert!(METHODS.iter().all(|m| PRESETS.iter().any(|(name, ..)| *name == m.name)));
+        assert!(METHODS.iter().all(|m| PRESETS.iter().any(|changes| changes.method == m.name)));
     }
 
     #[test]

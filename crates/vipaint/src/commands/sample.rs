@@ -10,7 +10,7 @@ use vipaint::{Error, Job, Result};
 use super::Session;
 use crate::{cli, validate};
 
-pub fn run(raw: cli::Sample, session: &Session) -> Result<ExitCode> {
+pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
     let amount = validate::amount(&raw.amount)?;
     let source = raw.prior.as_deref().map(priors::Source::named).transpose()?;
     let folder = Folder::open(&raw.output)?;

@@ -12,14 +12,14 @@ use crate::cli;
 use crate::progress::Progress;
 
 pub fn run(raw: cli::Train, session: &Session) -> Result<ExitCode> {
-    let recipe = Recipe::load(&raw.recipe).map_err(refuse)?;
+    let recipe = Recipe::load(&raw.recipe).map_err(|error| refuse(&error))?;
     let folder = raw.output.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let options = Options { stop: session.interrupt.flag(), ..Options::default() };
     let mut progress = Progress::new();
-    train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &event)).map_err(refuse)?;
+    train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &event)).map_err(|error| refuse(&error))?;
     progress.finish();
     let prior = folder.join(format!("{}.safetensors", recipe.name));
-    let outcome = export(&folder, &prior).map_err(refuse)?;
+    let outcome = export(&folder, &prior).map_err(|error| refuse(&error))?;
     if session.json {
         super::print_json(&json!({
             "recipe": raw.recipe, "folder": folder, "prior": prior,
@@ -54,17 +54,17 @@ fn tell(progress: &mut Progress, event: &Event) {
         Event::Drawn { path } => progress.note(&format!("look at {}", path.display())),
         Event::HeldOut { errors } => {
             for error in errors {
-                progress.note(&format!("held out: {error:?}"));
+                progress.note(&format!("held-out error at sigma {}: {:.4}", error.sigma, error.mse));
             }
         }
     }
 }
 
-fn refuse(error: vipaint_train::Error) -> Error {
+fn refuse(error: &vipaint_train::Error) -> Error {
     use vipaint_train::Error as Train;
     let text = error.to_string();
     match error {
-        Train::Io { ref path, ref source } if source.kind() == std::io::ErrorKind::NotFound => {
+        Train::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
             Error::input(path.display().to_string(), "does not exist", "check the path")
         }
         Train::Io { .. } | Train::Plot(_) => {

@@ -41,6 +41,7 @@ impl Raster {
     }
 
     /// At a size to look at: each pixel as a square of some whole number of pixels, or means over areas.
+    #[must_use]
     pub fn for_eyes(&self) -> Self {
         let longest = self.width.max(self.height);
         if longest <= REDUCE_TO { self.enlarge((ENLARGE_TO / longest).max(1)) } else { self.reduce(REDUCE_TO) }

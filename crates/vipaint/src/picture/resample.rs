@@ -57,7 +57,9 @@ fn taps(first: isize, last: isize, n: usize, weight: impl Fn(isize) -> f64) -> T
         weights.pop();
     }
     let sum: f64 = weights.iter().sum();
-    weights.iter_mut().for_each(|weight| *weight /= sum);
+    for weight in &mut weights {
+        *weight /= sum;
+    }
     Taps { start: start + skip, weights }
 }
 

@@ -70,7 +70,7 @@ fn push(coarse: &Level, fine: &mut Level) {
 
 fn interpolate(coarse: &Level, x: usize, y: usize) -> f32 {
     let axis = |i: usize, n: usize| {
-        let at = ((i as f32 + 0.5) / 2.0 - 0.5).clamp(0.0, (n - 1) as f32);
+        let at = (i as f32 / 2.0 - 0.25).clamp(0.0, (n - 1) as f32);
         (at as usize, (at as usize + 1).min(n - 1), at.fract())
     };
     let ((x0, x1, fx), (y0, y1, fy)) = (axis(x, coarse.width), axis(y, coarse.height));

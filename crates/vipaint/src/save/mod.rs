@@ -37,6 +37,10 @@ impl Outcome {
             files.push(folder.write(name, bytes)?);
             Ok::<_, Error>(())
         };
+        // What took longest first: should the disk fill up, the fit is safe.
+        if let Some(fit) = &self.fit {
+            write("posterior.safetensors", &self.job.posterior_file(fit)?)?;
+        }
         let mut summary = Summary::default();
         let mut cells = Vec::new();
         for (index, sample) in self.samples.iter().enumerate() {
@@ -65,12 +69,9 @@ impl Outcome {
                 &drawn(draw::uncertainty(picture, &deviation, &caption).and_then(|s| s.to_png()))?,
             )?;
         }
-        if let Some(fit) = &self.fit {
-            if !fit.trace.is_empty() {
-                let note = report::bound_in_short(fit);
-                write("trace.png", &drawn(draw::trace(&fit.trace, note).and_then(|sheet| sheet.to_png()))?)?;
-            }
-            write("posterior.safetensors", &self.job.posterior_file(fit)?)?;
+        if let Some(fit) = self.fit.as_ref().filter(|fit| !fit.trace.is_empty()) {
+            let note = report::bound_in_short(fit);
+            write("trace.png", &drawn(draw::trace(&fit.trace, note).and_then(|sheet| sheet.to_png()))?)?;
         }
         let report = report(self, command);
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use vipaint_core::posterior::Fit;
 
 use crate::job::{Outcome, Stage};
+use crate::memory;
 
 /// The report of an outcome; `command` is what was run.
 pub fn report(outcome: &Outcome, command: &str) -> Value {
@@ -57,7 +58,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "sample": outcome.sampling.seconds,
             "total": total.seconds,
         },
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": memory::peak(),
         "device": "cpu",
     })
 }
@@ -112,13 +113,6 @@ fn effective_size(log_weights: &[f64]) -> f64 {
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights = || log_weights.iter().map(|log| (log - largest).exp());
     weights().sum::<f64>().powi(2) / weights().map(|w| w * w).sum::<f64>()
-}
-
-/// The process's largest resident size so far, where the system tells.
-pub(crate) fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 #[cfg(test)]

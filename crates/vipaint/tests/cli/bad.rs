@@ -95,6 +95,9 @@ fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| step((crc ^ u32::from(*byte)) & 0xff) ^ (crc >> 8))
 }
 
+/// A file's name, its bytes, and what is said about it.
+type Case = (&'static str, Option<Vec<u8>>, &'static [&'static str]);
+
 #[test]
 fn pictures_that_cannot_be_used_are_refused() {
     let setup = Setup::new();
@@ -104,7 +107,7 @@ fn pictures_that_cannot_be_used_are_refused() {
     setup.save("whole.jpg", &noisy.into());
     let jpeg = setup.bytes("whole.jpg");
     std::fs::create_dir(setup.path("folder.png")).unwrap();
-    let cases: &[(&str, Option<Vec<u8>>, &[&str])] = &[
+    let cases: &[Case] = &[
         ("missing.png", None, &["cannot be read", "no such file", "check the path"]),
         ("folder.png", None, &["is not a file"]),
         ("empty.png", Some(Vec::new()), &["is empty"]),
@@ -203,4 +206,13 @@ fn a_method_without_a_posterior_cannot_be_fitted() {
     let arguments = ["fit", "picture.png", "--mask", "mask.png", "--prior", "tiny.safetensors", "--method", "dps"];
     fails(&setup.run(&[&arguments[..], &["--posterior", "p.safetensors"]].concat()), 2, &["--method", "use vipaint"]);
     assert!(!setup.path("p.safetensors").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fit_that_memory_cannot_hold_is_refused() {
+    let setup = Setup::new();
+    let arguments = ["inpaint", "picture.png", "--mask", "mask.png", "--prior", "tiny.safetensors", "-o", "out"];
+    let said = setup.run(&[&arguments[..], &["--set", "mc_samples=1000000000"]].concat());
+    fails(&said, 4, &["memory", "mc_samples"]);
 }
