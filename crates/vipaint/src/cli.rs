@@ -43,6 +43,9 @@ pub enum Command {
     /// Look at priors.
     #[command(subcommand)]
     Prior(Prior),
+    /// Compare methods at equal cost: tables, JSON, pictures.
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +145,46 @@ pub enum Prior {
         #[arg(long)]
         encode: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Held-out pictures under masks: PSNR, diversity and class agreement inside the hole, with error bars.
+    Masks(BenchMasks),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchMasks {
+    /// Embedded name or file.
+    #[arg(long, value_name = "PRIOR", default_value = "fashion")]
+    pub prior: String,
+    /// The embedded prior whose held-out pictures are used, if --prior is a file.
+    #[arg(long, value_name = "NAME")]
+    pub held_out: Option<String>,
+    /// Mask protocols, separated by commas.
+    #[arg(long, value_name = "LIST", default_value = "half,box,centre,random70")]
+    pub masks: String,
+    /// Methods, separated by commas.
+    #[arg(long, value_name = "LIST", default_value = "vipaint K=1,vipaint K=2,vipaint K=4,dps,repaint")]
+    pub methods: String,
+    /// Pictures of each class, at most 10.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub per_class: usize,
+    /// Samples for each picture.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
+    pub samples: usize,
+    /// Cost for each picture and method in forward calls; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 700)]
+    pub cost: u64,
+    /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
+    #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
+    pub noise: String,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page, the rows and the pictures.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]

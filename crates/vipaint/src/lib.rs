@@ -26,6 +26,7 @@ pub mod demo;
 pub mod draw;
 pub mod error;
 pub mod given;
+pub mod held_out;
 pub mod job;
 mod memory;
 pub mod names;

@@ -34,5 +34,6 @@ fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
         Command::Sample(raw) => commands::sample::run(&raw, &session),
         Command::Train(raw) => commands::train::run(raw, &session),
         Command::Prior(raw) => commands::prior::run(raw, &session),
+        Command::Bench(raw) => commands::bench::run(raw, &session),
     }
 }

@@ -46,14 +46,24 @@ pub const CONTENDERS: &[Contender] = &[
     Contender { name: "repaint", method: "repaint", settings: repaint },
 ];
 
-/// Whatever drawing leaves goes into iterations of the fit. Log-weights are left out: they do not change the samples.
+/// Not more than 45 % of the budget goes into drawing and 15 % into the start values, up to the default steps of both; the
+/// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
 fn vipaint(budget: &Budget, k: u64) -> Vec<(&'static str, String)> {
     let fit = FitOptions::default();
-    let refine = RefineOptions::default().refine_steps as u64;
-    let draw = budget.samples * (k - 1 + 3 * refine) + 3 * (fit.init_samples * fit.init_steps) as u64;
+    let default_refine = RefineOptions::default().refine_steps as u64;
+    let refine = (budget.cost * 45 / 100 / (3 * budget.samples)).clamp(1, default_refine);
+    let start = 3 * fit.init_steps as u64;
+    let init_samples = (budget.cost * 15 / 100 / start).clamp(1, fit.init_samples as u64);
+    let spent = budget.samples * (k - 1 + 3 * refine) + init_samples * start;
     let step = 3 * (fit.mc_samples as u64 * k + (fit.prior_steps * fit.prior_samples) as u64);
-    let iterations = budget.cost.saturating_sub(draw) / step;
-    vec![("k", k.to_string()), ("iterations", iterations.to_string()), ("weights", "false".into())]
+    let iterations = budget.cost.saturating_sub(spent) / step;
+    vec![
+        ("k", k.to_string()),
+        ("iterations", iterations.to_string()),
+        ("refine_steps", refine.to_string()),
+        ("init_samples", init_samples.to_string()),
+        ("weights", "false".into()),
+    ]
 }
 
 /// The authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow from the cost.

@@ -1,5 +1,6 @@
 //! The subcommands: one file each.
 
+pub mod bench;
 pub mod demo;
 pub mod fit;
 pub mod inpaint;
