@@ -100,3 +100,79 @@ impl Job {
         Ok((job, fit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use vipaint_core::Schedule;
+    use vipaint_core::event::silent;
+    use vipaint_core::prior::analytic::Gaussian;
+
+    use super::*;
+    use crate::{Amount, Preset, parse_noise};
+
+    const SIDE: usize = 8;
+
+    /// A prior that is a Gaussian, so that it costs nothing.
+    fn prior() -> Prior {
+        let shape = [1, SIDE, SIDE];
+        let (mean, variance) = ([0.1; SIDE * SIDE], [0.2; SIDE * SIDE]);
+        let denoiser = Gaussian::new(&mean, &variance, shape, &Device::flex()).expect("it has the right shape");
+        let schedule = Schedule::Ve { sigma_min: 0.02, sigma_max: 40.0, rho: 7.0 };
+        Prior::new("gaussian", Arc::new(denoiser), schedule, 0.45)
+    }
+
+    /// A picture with its right half hidden, to be completed in a few steps.
+    fn job() -> Job {
+        let sets = [("iterations", "4"), ("mc_samples", "2"), ("refine_steps", "3"), ("grid_steps", "3")];
+        let sets: Vec<(String, String)> = sets.map(|(key, value)| (key.into(), value.into())).to_vec();
+        let noise = parse_noise("gaussian:0.1").expect("it is well written");
+        let samples = (0..SIDE * SIDE).map(|i| (i * 4) as u8).collect();
+        let known = (0..SIDE * SIDE).map(|i| i % SIDE < SIDE / 2).collect();
+        let given = Given {
+            picture: Picture::grey(SIDE, SIDE, samples).expect("it has the right size"),
+            picture_origin: Origin::of("picture", b""),
+            mask: Mask::new(SIDE, SIDE, known).expect("half is hidden"),
+            mask_origin: Origin::of("mask", b""),
+        };
+        let settings = Settings::new("vipaint", Preset::Balanced, &sets, noise).expect("they are valid");
+        Job::new(Request { given, prior: prior(), class: None, settings, seed: 3 }).expect("it suits the prior")
+    }
+
+    fn file() -> Vec<u8> {
+        let outcome = job().fit(&mut silent()).expect("it can be fitted");
+        let fit = outcome.fit.as_ref().expect("it was fitted");
+        outcome.job.posterior_file(fit).expect("it can be put together")
+    }
+
+    #[test]
+    fn samples_from_the_file_are_those_of_one_run() {
+        let amount = Amount { samples: 3, batch: 2 };
+        let one = job().run(amount, &mut silent()).expect("it runs");
+        let (job, fit) = Job::load(&file(), "file", |_, _| Ok(prior())).expect("it is whole");
+        let two = job.resume(fit, amount, &mut silent()).expect("it runs");
+        assert_eq!(one.samples, two.samples);
+        assert_eq!(one.log_weights, two.log_weights);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_files_are_errors_or_posteriors(
+            cut in 0.0..1.0f64, changes in prop::collection::vec((0.0..1.0f64, any::<u8>()), 1..8),
+        ) {
+            static FILE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let mut bytes = FILE.get_or_init(file).clone();
+            for (place, byte) in changes {
+                // Half of the changes hit the description at the start.
+                let span = if byte % 2 == 0 { bytes.len().min(4000) } else { bytes.len() };
+                bytes[(place * span as f64) as usize] = byte;
+            }
+            let _ = Job::load(&bytes, "file", |_, _| Ok(prior()));
+            bytes.truncate((cut * bytes.len() as f64) as usize);
+            let _ = Job::load(&bytes, "file", |_, _| Ok(prior()));
+        }
+    }
+}

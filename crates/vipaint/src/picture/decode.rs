@@ -161,3 +161,49 @@ fn refuse(error: ImageError) -> Refusal {
         error => (format!("cannot be decoded ({})", error.to_string().trim_end_matches('.')), DAMAGED),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A small picture as a file of each format.
+    fn files() -> Vec<Vec<u8>> {
+        let picture = image::RgbImage::from_fn(13, 9, |x, y| image::Rgb([(x * 19) as u8, (y * 28) as u8, 90]));
+        let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
+        formats
+            .map(|format| {
+                let mut file = Cursor::new(Vec::new());
+                picture.write_to(&mut file, format).expect("memory can be written to");
+                file.into_inner()
+            })
+            .to_vec()
+    }
+
+    #[test]
+    fn whole_files_are_read() {
+        for file in files() {
+            assert_eq!(
+                Picture::decode(&file, "p").map(|picture| picture.describe()).ok().as_deref(),
+                Some("13x9, 8-bit RGB")
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_errors_or_pictures(
+            format in 0..3usize, cut in 0.0..1.0f64, changes in prop::collection::vec((0.0..1.0f64, any::<u8>()), 0..8),
+        ) {
+            let mut file = files().swap_remove(format);
+            for (place, byte) in changes {
+                let at = (place * file.len() as f64) as usize;
+                file[at] = byte;
+            }
+            let _ = Picture::decode(&file, "p");
+            file.truncate((cut * file.len() as f64) as usize);
+            let _ = Picture::decode(&file, "p");
+        }
+    }
+}
