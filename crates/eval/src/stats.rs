@@ -50,6 +50,6 @@ mod tests {
         assert!((m.ci - 1.96 * (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
         let paired = Mean::paired(&[2.0, 3.0, 4.0], &[1.0, 2.0, 3.0]);
         assert_eq!((paired.mean, paired.ci), (1.0, 0.0));
-        assert!(paired.above_zero() && !m.above_zero() == (m.mean < m.ci));
+        assert!(paired.above_zero() && m.above_zero() != (m.mean < m.ci));
     }
 }

@@ -102,27 +102,27 @@ fn wrong_tensors_are_named() {
     let bytes = altered(|_, t| t.push(("zz.extra".into(), Dtype::F32, vec![1], vec![0; 4])));
     assert!(matches!(error(&bytes), Error::Unexpected(names) if names == ["zz.extra"]));
     let bytes = altered(|_, t| {
-        t.iter_mut().for_each(|t| {
+        for t in t.iter_mut() {
             if t.0 == "stem.weight" {
-                t.2.swap(0, 1)
+                t.2.swap(0, 1);
             }
-        })
+        }
     });
     assert!(message(error(&bytes)).contains("stem.weight: expected shape [8, 4, 3, 3], the file has [4, 8, 3, 3]"));
     let bytes = altered(|_, t| {
-        t.iter_mut().for_each(|t| {
+        for t in t.iter_mut() {
             if t.0 == "stem.bias" {
-                t.1 = Dtype::I16
+                t.1 = Dtype::I16;
             }
-        })
+        }
     });
     assert!(matches!(error(&bytes), Error::Dtype { name, .. } if name == "stem.bias"));
     let bytes = altered(|_, t| {
-        t.iter_mut().for_each(|t| {
+        for t in t.iter_mut() {
             if t.0 == "stem.bias" {
-                t.3[..2].fill(0xff)
+                t.3[..2].fill(0xff);
             }
-        })
+        }
     });
     assert!(matches!(error(&bytes), Error::NotFinite(name) if name == "stem.bias"));
 }
