@@ -19,6 +19,7 @@
 mod attention;
 pub mod conv;
 mod elementwise;
+mod memory;
 mod norm;
 mod parallel;
 #[cfg(test)]
@@ -28,4 +29,5 @@ mod tile;
 
 pub use attention::{Attention, attention, attention_vjp};
 pub use elementwise::{silu, silu_vjp, upsample2, upsample2_vjp};
+pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};

@@ -1,5 +1,6 @@
 //! Sharing a slice between tasks that write disjoint parts of it.
 
+use crate::memory::zeros;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -62,11 +63,8 @@ thread_local! {
 /// A buffer of at least `len` values, arbitrary ones, that was [`give`]n back by this thread if possible: fresh memory
 /// costs a page fault every few thousand bytes.
 pub(crate) fn take(len: usize) -> Vec<f32> {
-    let mut buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    buffer
+    let buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < len { zeros(len) } else { buffer }
 }
 
 /// Keeps a buffer for the next [`take`].

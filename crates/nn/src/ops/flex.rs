@@ -3,6 +3,7 @@
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
+use vipaint_kernels::zeros;
 
 /// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
 pub(super) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
@@ -27,7 +28,7 @@ pub(super) fn into_dense(x: FlexTensor) -> FlexTensor {
 
 /// A new tensor that `fill` writes.
 pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = vec![0.0; shape.num_elements()];
+    let mut values = zeros(shape.num_elements());
     fill(&mut values);
     tensor(values, shape)
 }

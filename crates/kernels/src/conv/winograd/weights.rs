@@ -1,6 +1,7 @@
 //! Kernels at the points, in the order in which the micro-kernel reads them.
 
 use super::points::{Four, Two, WithWeights, reciprocal};
+use crate::memory::zeros;
 use crate::parallel::Shared;
 use crate::simd::{Simd, multiversion};
 use crate::tile::COLS;
@@ -41,7 +42,7 @@ impl Weights {
         let (panels, panel_len) = (to.div_ceil(COLS), from * COLS);
         let len = side * side * panels * panel_len;
         if values.len() < len {
-            values.resize(len, 0.0);
+            values = zeros(len);
         }
         let shared = Shared::new(&mut values);
         (0..panels * from).into_par_iter().for_each(|task| {
