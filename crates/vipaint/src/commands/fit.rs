@@ -12,7 +12,7 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     let plan = validate::ask(raw.ask)?;
     validate::writable("--posterior", &raw.posterior)?;
     let keep = validate::keep(raw.files.mask_keep);
-    let job = super::prepare(plan, || Given::open(&raw.files.image, &raw.files.mask, keep))?;
+    let job = super::prepare(&plan, || Given::open(&raw.files.image, &raw.files.mask, keep))?;
     let outcome = super::watched(session, |observer| job.fit(observer))?;
     save_posterior(&outcome, &raw.posterior)?;
     if session.json {
@@ -28,6 +28,6 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     if !outcome.interrupted {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("interrupted; {}", super::how_to_resume(&outcome, &raw.posterior, 8, "out".as_ref()));
+    eprintln!("interrupted; {}", super::how_to_resume(&outcome, Some(&plan.prior), &raw.posterior, 8, "out".as_ref()));
     Ok(ExitCode::from(super::INTERRUPTED))
 }

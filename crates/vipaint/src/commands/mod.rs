@@ -35,10 +35,10 @@ impl Session {
 }
 
 /// A job, ready to run, with its warnings told.
-fn prepare(plan: Plan, given: impl FnOnce() -> Result<Given>) -> Result<Job> {
+fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Given>) -> Result<Job> {
     let prior = plan.prior.load()?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
-    let job = Job::new(Request { given: given()?, prior, class, settings: plan.settings, seed: plan.seed })?;
+    let job = Job::new(Request { given: given()?, prior, class, settings: plan.settings.clone(), seed: plan.seed })?;
     tell_about(&job);
     Ok(job)
 }
@@ -66,8 +66,14 @@ fn watched(session: &Session, work: impl FnOnce(&mut vipaint::Observer) -> Resul
     outcome
 }
 
-/// Saves what there is and tells about it.
-fn conclude(session: &Session, outcome: &Outcome, folder: &Folder, command: &str) -> Result<ExitCode> {
+/// Saves what there is and tells about it. `prior` is where the prior came from, if that was said.
+fn conclude(
+    session: &Session,
+    outcome: &Outcome,
+    folder: &Folder,
+    command: &str,
+    prior: Option<&priors::Source>,
+) -> Result<ExitCode> {
     let saved = outcome.save(folder, command)?;
     if session.json {
         print_json(&saved.report);
@@ -80,7 +86,7 @@ fn conclude(session: &Session, outcome: &Outcome, folder: &Folder, command: &str
     let asked = outcome.amount.map_or(0, |amount| amount.samples);
     let posterior = folder.path().join("posterior.safetensors");
     match outcome.fit {
-        Some(_) => eprintln!("interrupted; {}", how_to_resume(outcome, &posterior, asked, folder.path())),
+        Some(_) => eprintln!("interrupted; {}", how_to_resume(outcome, prior, &posterior, asked, folder.path())),
         None => eprintln!(
             "interrupted; {} of {asked} samples are in {}; run the same command again for all of them",
             outcome.samples.len(),
@@ -90,16 +96,23 @@ fn conclude(session: &Session, outcome: &Outcome, folder: &Folder, command: &str
     Ok(ExitCode::from(INTERRUPTED))
 }
 
-fn how_to_resume(outcome: &Outcome, posterior: &Path, samples: usize, folder: &Path) -> String {
+fn how_to_resume(
+    outcome: &Outcome,
+    prior: Option<&priors::Source>,
+    posterior: &Path,
+    samples: usize,
+    folder: &Path,
+) -> String {
     let state = match &outcome.fit {
         Some(fit) if !fit.done() => format!("the fit stands at {} of {}", fit.trace.len(), fit.options.iterations),
         _ => format!("the fit is complete, {} of {samples} samples are drawn", outcome.samples.len()),
     };
-    format!(
-        "{state}; go on with: vipaint sample --posterior {} -n {samples} -o {}",
-        posterior.display(),
-        folder.display()
-    )
+    let (posterior, folder) = (posterior.display(), folder.display());
+    let prior = match prior {
+        Some(priors::Source::File(path)) => format!(" --prior {}", path.display()),
+        Some(priors::Source::Embedded(_)) | None => String::new(),
+    };
+    format!("{state}; go on with: vipaint sample --posterior {posterior}{prior} -n {samples} -o {folder}")
 }
 
 /// Prints a line of results; nobody need be listening (`println` would panic then).

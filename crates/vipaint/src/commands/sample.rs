@@ -16,7 +16,7 @@ pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
     let folder = Folder::open(&raw.output)?;
     let name = raw.posterior.display().to_string();
     let bytes = read(&raw.posterior)?;
-    let (job, fit) = Job::load(&bytes, &name, |prior, hash| match source {
+    let (job, fit) = Job::load(&bytes, &name, |prior, hash| match &source {
         Some(source) => source.load(),
         None if EMBEDDED.iter().any(|embedded| embedded.name == prior) => priors::Source::named(prior)?.load(),
         None => {
@@ -26,5 +26,5 @@ pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
     })?;
     super::tell_about(&job);
     let outcome = super::watched(session, |observer| job.resume(fit, amount, observer))?;
-    super::conclude(session, &outcome, &folder, "sample")
+    super::conclude(session, &outcome, &folder, "sample", source.as_ref())
 }

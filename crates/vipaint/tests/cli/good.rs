@@ -138,3 +138,36 @@ fn demo_needs_no_files() {
     assert_eq!(report["inputs"]["picture"]["name"], "bag");
     assert_eq!(report["inputs"]["mask"]["hidden_share"], 0.25);
 }
+
+#[test]
+fn pictures_of_an_earlier_run_do_not_stay_among_the_new_ones() {
+    let setup = Setup::new();
+    std::fs::create_dir(setup.path("out")).unwrap();
+    setup.write("out/mine.png", b"not the program's");
+    setup.quick(&inpaint(&["-n", "4", "-o", "out"]));
+    let posterior = setup.bytes("out/posterior.safetensors");
+    let dps = ["-n", "2", "--method", "dps", "--set", "steps=2", "--prior", "tiny.safetensors", "-o", "out"];
+    assert_eq!(setup.run(&inpaint(&dps)).code, Some(0));
+    let expected = [
+        "grid.png",
+        "mean.png",
+        "mine.png",
+        "posterior.safetensors",
+        "report.json",
+        "sample-000.png",
+        "sample-001.png",
+        "uncertainty.png",
+    ];
+    assert_eq!(names(&setup.path("out"), ""), expected);
+    assert!(setup.bytes("out/posterior.safetensors") == posterior);
+}
+
+#[test]
+fn many_samples_are_drawn_and_some_are_shown() {
+    let setup = Setup::new();
+    setup.quick(&inpaint(&["-n", "70", "-o", "out"]));
+    assert_eq!(names(&setup.path("out"), "sample").len(), 70);
+    // 8 columns of 64 samples, each 176 pixels wide at most, with their labels.
+    let grid = image::open(setup.path("out/grid.png")).unwrap();
+    assert!(grid.height() < 8 * 220, "{}", grid.height());
+}
