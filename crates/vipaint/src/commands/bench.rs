@@ -55,7 +55,9 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
 
     let summaries = summarise(&rows, &benchmark, REFERENCE);
     let command = format!(
-        "cargo run --release -- bench masks --per-class {} -n {} --cost {} --seed {} -o {}",
+        "cargo run --release -- bench masks --masks {} --methods \"{}\" --per-class {} -n {} --cost {} --seed {} -o {}",
+        raw.masks,
+        raw.methods,
         raw.per_class,
         raw.samples,
         raw.cost,
