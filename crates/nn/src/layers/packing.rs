@@ -19,12 +19,19 @@ impl Packing {
 
     /// The packed weights for pictures with these sides; `None` unless frozen.
     pub fn get(&self, sides: [usize; 2], pack: impl FnOnce() -> PackedConv) -> Option<PackedConv> {
-        // A thread that panicked while packing has left the list as it was.
-        let mut sizes = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, packed)) = sizes.iter().find(|(known, _)| *known == sides) {
-            return Some(packed.clone());
+        let sizes = self.0.as_ref()?;
+        // A thread that panicked has left the list as it was.
+        let lock = || sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().iter().find(|(known, _)| *known == sides).map(|(_, packed)| packed.clone());
+        if known.is_some() {
+            return known;
         }
+        // Not under the lock: packing runs on the thread pool, whose waiting threads may take up another call of this layer.
         let packed = pack();
+        let mut sizes = lock();
+        if let Some((_, first)) = sizes.iter().find(|(known, _)| *known == sides) {
+            return Some(first.clone());
+        }
         sizes.push((sides, packed.clone()));
         Some(packed)
     }
