@@ -14,7 +14,7 @@ use vipaint_core::noise::stream;
 use vipaint_core::operator::Mask;
 use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
 use vipaint_core::prior::analytic::Mixture;
-use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
+use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
 use vipaint_core::sampler::{Draw, METHODS, RefineOptions, Sampler, Vipaint, method};
 use vipaint_core::{Error, Noise};
 
@@ -34,7 +34,10 @@ fn pictures() -> Problem {
     let measurement = Measurement::new(operator, y, likelihood).unwrap();
     let mut prior = Prior::new("pictures", Arc::new(mixture), ve(), 0.7);
     prior.hash = "abc".into();
-    Problem::new(prior, measurement, Guidance { condition: Condition::class(0), cfg_scale: 2.0 }).unwrap()
+    let context = Context { tokens: vec![0.1, -0.2, 0.3, 0.4], shape: [2, 2], pooled: vec![0.5] };
+    let negative = Condition { class: Some(1), ..Condition::context(context) };
+    let guidance = Guidance { condition: Condition::class(0), negative, cfg_scale: 2.0 };
+    Problem::new(prior, measurement, guidance).unwrap()
 }
 
 fn small() -> FitOptions {
@@ -71,6 +74,7 @@ fn a_stored_fit_draws_the_same_and_resumes_the_same() {
     }
     let extra = BTreeMap::from([("picture".to_owned(), "a.png".to_owned())]);
     let stored = Stored::load(&fit.save(&problem, &extra).unwrap(), &device()).unwrap();
+    assert_eq!(stored.guidance, problem.guidance);
     assert_eq!(stored.extra, extra);
     let again = Problem::new(problem.prior.clone(), stored.measurement.clone(), stored.guidance.clone()).unwrap();
     let mut resumed = stored.fit(&again).unwrap();

@@ -71,7 +71,7 @@ fn squared_error(
     let eps = Noise::new(seed, PURPOSE, numbers.iter().copied()).normal([c, h, w], &device);
     let levels = vec![prior.schedule.level_at_ratio(ratio); numbers.len()];
     let z = x0.clone() * per_sample(&levels, &x0, |l| l.alpha) + eps * per_sample(&levels, &x0, |l| l.sigma);
-    let x0_hat = prior.x0_hat(z, &levels, &Guidance { condition, cfg_scale: 1.0 })?;
+    let x0_hat = prior.x0_hat(z, &levels, &Guidance::new(condition, 1.0))?;
     let error = (x0_hat - x0).into_data();
     Ok(error.iter::<f32>().map(|e| f64::from(e).powi(2)).sum())
 }

@@ -15,7 +15,7 @@ const PURPOSE: u64 = 0x5a3b;
 /// Those of the denoiser.
 pub fn heun(prior: &Prior, condition: Condition, steps: usize, seed: u64, indices: &[usize]) -> Result<Tensor<4>> {
     let levels = prior.schedule.full_grid(steps);
-    let guidance = Guidance { condition, cfg_scale: 1.0 };
+    let guidance = Guidance::new(condition, 1.0);
     let top = levels[0];
     let mut noise = Noise::new(seed, PURPOSE, indices.iter().copied());
     let mut x = noise.normal(prior.shape(), &Device::flex()) * (prior.schedule.start_std() / top.alpha);

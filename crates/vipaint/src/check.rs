@@ -58,7 +58,7 @@ fn denoise(header: &Header, network: &UNet, prior: &Prior, input: &Input<'_>) ->
             Parameterization::Head { .. } => (1.0, level.t),
         };
         raws.push(network.forward(z.clone() * scale, &[time], &[*class]));
-        let condition = Condition { class: *class };
+        let condition = Condition { class: *class, context: None };
         let leaf = if v.is_some() { z.autodiff().require_grad() } else { z };
         let x0_hat = prior.denoiser.x0_hat(leaf.clone(), &[*level], &condition)?;
         if let Some(v) = &v {

@@ -103,7 +103,7 @@ impl Job {
         let name = &given.picture_origin.name;
         let workspace = Workspace::new(given.picture, given.mask, channels, height, settings.context, name)?;
         let measurement = measure(&workspace, &prior, settings.noise)?;
-        let guidance = Guidance { condition: Condition { class }, cfg_scale: settings.cfg_scale };
+        let guidance = Guidance::new(Condition { class, context: None }, settings.cfg_scale);
         let problem = Problem::new(prior, measurement, guidance)?;
         Ok(Self { origins: [given.picture_origin, given.mask_origin], workspace, problem, settings, seed })
     }

@@ -1,6 +1,7 @@
 //! A fit as a safetensors file: fit today, sample tomorrow, with the same bytes as in one run.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Adam, Fit, FitOptions, Keypoint, Posterior, Problem, Terms};
 use crate::measurement::{Likelihood, Measurement};
 use crate::operator::{self, Saved, values};
-use crate::prior::{Condition, Guidance};
+use crate::prior::{Condition, Context, Guidance};
 use crate::{Error, Level, Result};
 
 /// The metadata key that holds this file's description.
@@ -26,6 +27,8 @@ struct Header {
     operator: String,
     likelihood: Likelihood,
     class: Option<usize>,
+    #[serde(default)]
+    negative_class: Option<usize>,
     cfg_scale: f64,
     seed: u64,
     levels: Vec<Level>,
@@ -74,6 +77,7 @@ impl Fit {
             operator: saved.kind.clone(),
             likelihood: problem.measurement.likelihood,
             class: problem.guidance.condition.class,
+            negative_class: problem.guidance.negative.class,
             cfg_scale: problem.guidance.cfg_scale,
             seed: self.seed,
             levels: self.posterior.keypoints.iter().map(|k| k.level).collect(),
@@ -94,6 +98,13 @@ impl Fit {
             }
         }
         push("y".into(), &problem.measurement.y);
+        for (name, condition) in [("condition", &problem.guidance.condition), ("negative", &problem.guidance.negative)]
+        {
+            if let Some(context) = &condition.context {
+                arrays.push((format!("{name}.tokens"), context.shape.to_vec(), bytes(&context.tokens)));
+                arrays.push((format!("{name}.pooled"), vec![context.pooled.len()], bytes(&context.pooled)));
+            }
+        }
         for (name, shape, values) in saved.arrays {
             arrays.push((format!("operator.{name}"), shape, bytes(&values)));
         }
@@ -156,6 +167,21 @@ impl Stored {
         };
         let measurement = Measurement::new(operator, image("y", None)?, header.likelihood)?;
 
+        let condition = |name: &str, class: Option<usize>| -> Result<Condition> {
+            if !file.names().contains(&format!("{name}.tokens").as_str()) {
+                return Ok(Condition { class, context: None });
+            }
+            let (shape, tokens) = array(&format!("{name}.tokens"))?;
+            let shape = shape.try_into().map_err(|_| bad(format!("tensor {name}.tokens has not 2 sides")))?;
+            let (_, pooled) = array(&format!("{name}.pooled"))?;
+            Ok(Condition { class, context: Some(Arc::new(Context { tokens, shape, pooled })) })
+        };
+        let guidance = Guidance {
+            condition: condition("condition", header.class)?,
+            negative: condition("negative", header.negative_class)?,
+            cfg_scale: header.cfg_scale,
+        };
+
         if header.levels.is_empty() || header.levels.windows(2).any(|w| w[0].ratio() <= w[1].ratio()) {
             return Err(bad("its keypoints are not in order".into()));
         }
@@ -181,7 +207,7 @@ impl Stored {
             prior_name: header.prior_name,
             prior_hash: header.prior_hash,
             measurement,
-            guidance: Guidance { condition: Condition { class: header.class }, cfg_scale: header.cfg_scale },
+            guidance,
             extra: header.extra,
             seed: header.seed,
             posterior: Posterior { keypoints, eta: header.options.eta },

@@ -308,8 +308,7 @@ impl Fit {
     /// Those of the denoiser, and [`Error::Diverged`].
     pub fn step(&mut self, problem: &Problem) -> Result<Terms> {
         let iteration = self.trace.len();
-        let guidance =
-            Guidance { condition: problem.guidance.condition.clone(), cfg_scale: self.options.fit_cfg_scale };
+        let guidance = Guidance { cfg_scale: self.options.fit_cfg_scale, ..problem.guidance.clone() };
         let leaf = |t: &Tensor<4>| t.clone().autodiff().require_grad();
         let mut tracked = self.posterior.clone();
         for k in &mut tracked.keypoints {

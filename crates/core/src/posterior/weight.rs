@@ -21,7 +21,7 @@ use crate::{Noise, Result};
 /// Those of the denoiser.
 pub fn log_weights(fit: &Fit, problem: &Problem, path: &[Tensor<4>], indices: &[usize]) -> Result<Vec<f64>> {
     let (q, bound, prior) = (&fit.posterior, &fit.bound, &problem.prior);
-    let guidance = Guidance { condition: problem.guidance.condition.clone(), cfg_scale: fit.options.fit_cfg_scale };
+    let guidance = Guidance { cfg_scale: fit.options.fit_cfg_scale, ..problem.guidance.clone() };
     let mut log_weight = vec![0.0; indices.len()];
     let mut add = |terms: Tensor<1>, sign: f64| {
         log_weight.iter_mut().zip(values(&terms)).for_each(|(w, t)| *w += sign * t as f64);

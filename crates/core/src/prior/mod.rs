@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use burn::tensor::{Tensor, TensorData};
 
 pub use autoencoder::{Autoencoder, Identity};
-pub use condition::{Condition, Guidance};
+pub use condition::{Condition, Context, Guidance};
 pub use head::Head;
 
 use crate::{Level, Result, Schedule};
@@ -110,15 +110,15 @@ impl Prior {
         Self { denoiser_calls: Arc::default(), vjp_calls: Arc::default(), ..self.clone() }
     }
 
-    /// Guided `x0_hat` (Ho and Salimans, 2022): `D(z, empty) + cfg_scale (D(z, c) - D(z, empty))`.
+    /// Guided `x0_hat` (Ho and Salimans, 2022): `D(z, n) + cfg_scale (D(z, c) - D(z, n))`, with `n` the negative condition.
     ///
-    /// One call for each sample at `cfg_scale` 1 or without a condition, else two. A call on a tracked tensor is
+    /// One call for each sample at `cfg_scale` 1 or with `c = n`, else two. A call on a tracked tensor is
     /// counted with one vector-Jacobian product, which every caller takes exactly once.
     ///
     /// # Errors
     /// Those of the denoiser.
     pub fn x0_hat(&self, z: Tensor<4>, levels: &[Level], guidance: &Guidance) -> Result<Tensor<4>> {
-        let plain = guidance.cfg_scale == 1.0 || guidance.condition.is_empty();
+        let plain = guidance.cfg_scale == 1.0 || guidance.condition == guidance.negative;
         let calls = (levels.len() * if plain { 1 } else { 2 }) as u64;
         self.denoiser_calls.fetch_add(calls, Ordering::Relaxed);
         if z.is_tracked() {
@@ -128,7 +128,7 @@ impl Prior {
             return self.denoiser.x0_hat(z, levels, &guidance.condition);
         }
         let with = self.denoiser.x0_hat(z.clone(), levels, &guidance.condition)?;
-        let without = self.denoiser.x0_hat(z, levels, &Condition::default())?;
+        let without = self.denoiser.x0_hat(z, levels, &guidance.negative)?;
         Ok(without.clone() + (with - without) * guidance.cfg_scale)
     }
 
