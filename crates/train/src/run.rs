@@ -10,7 +10,7 @@ use rand::RngExt;
 use vipaint_core::noise::stream;
 use vipaint_nn::layers::weights;
 use vipaint_zoo::unet::UNet;
-use vipaint_zoo::{Family, HEADER_FORMAT, Header, Network};
+use vipaint_zoo::{Family, HEADER_FORMAT, Header};
 
 use crate::adam::State;
 use crate::checkpoint::{Checkpoint, write_atomically};
@@ -271,6 +271,7 @@ fn header(recipe: &Recipe, data: &DataSet) -> Header {
         data_std: data.train.moments().1,
         classes,
         value_range: (-1.0, 1.0),
+        autoencoder: None,
     }
 }
 

@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use vipaint_core::prior::{Condition, Prior};
 use vipaint_core::{Level, Schedule};
 use vipaint_zoo::unet::UNet;
-use vipaint_zoo::{EdmScales, Header, Network, Parameterization};
+use vipaint_zoo::{EdmScales, Header, Parameterization};
 
 use crate::error::{Error, Result};
 use crate::priors::{Source, refuse};

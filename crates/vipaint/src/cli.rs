@@ -145,6 +145,26 @@ pub enum Prior {
         #[arg(long)]
         encode: bool,
     },
+    /// Measure a network: time of a call, of a call with its gradient, and memory.
+    Bench {
+        /// Embedded name, file, or with --random-weights a known architecture (see `vipaint prior list`).
+        prior: String,
+        /// Samples of a call.
+        #[arg(long, value_name = "B", default_value_t = 1)]
+        batch: usize,
+        /// Side of the network's input; by default the prior's own.
+        #[arg(long, value_name = "S")]
+        size: Option<usize>,
+        /// Measure the architecture with random weights.
+        #[arg(long)]
+        random_weights: bool,
+        /// Measure the decoder.
+        #[arg(long)]
+        decode: bool,
+        /// Calls of each kind, whose median counts.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        rounds: usize,
+    },
 }
 
 #[derive(Debug, Subcommand)]

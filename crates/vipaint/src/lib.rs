@@ -35,6 +35,7 @@ mod posterior_file;
 pub mod priors;
 pub mod save;
 pub mod settings;
+pub mod speed;
 
 pub use error::{Error, Result};
 pub use given::{Given, Origin};

@@ -10,7 +10,9 @@ use vipaint_core::prior::{Denoiser, Prior};
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::unet::UNet;
-use crate::{Edm, Error, Headed, Header, Parameterization, Result, read_weights, write_weights};
+use crate::{
+    Edm, Error, Family, Headed, Header, Loader, Network, Parameterization, Result, Source, read_weights, write_weights,
+};
 
 /// The metadata key of the description.
 pub const MAGIC_KEY: &str = "vipaint.prior";
@@ -39,6 +41,28 @@ pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
 /// A network as a prior, frozen, with no hash.
 pub fn prior(header: Header, mut network: UNet) -> Prior {
     network.pack();
+    with_network(header, Arc::new(network))
+}
+
+/// The prior that `header` describes, of any family, with its tensors from `source`; without a hash.
+///
+/// # Errors
+/// [`Error::Config`] for what cannot be built, or those of the source.
+pub fn assemble(header: Header, source: &dyn Source) -> Result<Prior> {
+    let device = Device::flex();
+    let loader = Loader::new(source, &device);
+    let network = header.network.build(&loader)?;
+    let autoencoder =
+        header.autoencoder.as_ref().map(|config| config.build(&loader, network.shape()[1])).transpose()?;
+    let mut prior = with_network(header, network);
+    if let Some(autoencoder) = autoencoder {
+        prior.autoencoder = Arc::new(autoencoder);
+    }
+    Ok(prior)
+}
+
+/// The prior that `header` describes, but for its autoencoder.
+pub fn with_network(header: Header, network: Arc<dyn Network>) -> Prior {
     let denoiser: Arc<dyn Denoiser> = match header.parameterization {
         Parameterization::Edm { sigma_data } => Arc::new(Edm::new(network, sigma_data)),
         Parameterization::Head { head } => Arc::new(Headed::new(network, head)),
@@ -57,8 +81,11 @@ pub fn decode(bytes: &[u8]) -> Result<(Header, UNet)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get(MAGIC_KEY));
     let header = Header::from_json(json.ok_or_else(|| Error::Header("is missing".into()))?)?;
+    let Family::Unet(config) = &header.network else {
+        return Err(Error::Header("network: prior files hold the family `unet` only".into()));
+    };
     let device = Device::flex();
-    let blank = header.network.blank(&device)?;
+    let blank = config.blank(&device)?;
     let values = read_weights(bytes, &weights::entries(&blank))?;
     Ok((header, weights::scatter(blank, &values, &device)))
 }

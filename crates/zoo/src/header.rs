@@ -5,7 +5,7 @@ use serde_json::Value;
 use vipaint_core::Schedule;
 use vipaint_core::prior::Head;
 
-use crate::{Error, Family, Result};
+use crate::{Error, Family, Result, autoencoder};
 
 /// The version of the description that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -45,6 +45,9 @@ pub struct Header {
     pub classes: Vec<String>,
     /// Range of picture values.
     pub value_range: (f64, f64),
+    /// From the network's space to pictures, if it does not work on pictures themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<autoencoder::Config>,
 }
 
 /// More timesteps, or table entries, than any discrete schedule has.
@@ -87,9 +90,14 @@ impl Header {
         let fail = |problem: &str| Err(Error::Header(problem.to_string()));
         let positive = |x: f64| x.is_finite() && x > 0.0;
         self.network.validate()?;
-        let Family::Unet(config) = &self.network;
-        if config.classes != self.classes.len() {
+        if self.network.classes() != self.classes.len() {
             return fail("classes: must name each class of the network");
+        }
+        if let Some(autoencoder) = &self.autoencoder {
+            autoencoder.validate()?;
+            if autoencoder.embed_dim != self.network.shape()[0] {
+                return fail("autoencoder: embed_dim must be as many as the network has channels");
+            }
         }
         if !positive(self.data_std) {
             return fail("data_std: must be positive");

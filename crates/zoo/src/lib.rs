@@ -1,16 +1,24 @@
 //! Network families, their wrappers into [`vipaint_core::prior::Denoiser`], and prior files.
 
+pub mod autoencoder;
 mod error;
 mod file;
 mod header;
+mod limits;
+mod loader;
 mod network;
+pub mod openai;
 mod precondition;
+pub mod presets;
+mod source;
 pub mod unet;
 mod weights_file;
 
 pub use error::{Error, Result};
-pub use file::{MAGIC_KEY, decode, encode, load_bytes, load_file, prior};
+pub use file::{MAGIC_KEY, assemble, decode, encode, load_bytes, load_file, prior, with_network};
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
+pub use loader::{Inventory, Loader, Shape};
 pub use network::{Family, Network};
 pub use precondition::{Edm, EdmScales, Headed};
+pub use source::{RandomWeights, Renamed, Source, compare};
 pub use weights_file::{read_weights, write_weights};

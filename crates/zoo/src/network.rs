@@ -1,29 +1,63 @@
 //! What a network is before it becomes a denoiser.
 
-use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::{Result, unet};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+use vipaint_core::prior::Condition;
+
+use crate::{Inventory, Loader, Result, openai, unet};
 
 /// A network's raw call.
 pub trait Network: Send + Sync {
-    /// Shape `[channels, height, width]` in and out.
+    /// Shape `[channels, height, width]` of its input.
     fn shape(&self) -> [usize; 3];
 
     /// Number of classes it knows; 0 if it is unconditional.
     fn classes(&self) -> usize;
 
-    /// The raw output at `x` `[batch, channels, height, width]`, with the network's own time input and a class (none:
-    /// the null class) for each sample.
-    fn forward(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>]) -> Tensor<4>;
+    /// Says what is wrong with the conditions of a call, beyond a class out of range.
+    ///
+    /// # Errors
+    /// What the network lacks or cannot read, in words.
+    fn check(&self, conditions: &[Condition]) -> Result<(), String> {
+        match conditions.iter().any(|condition| condition.context.is_some()) {
+            true => Err("the prior reads no text".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// The raw output at `x` `[batch, channels, height, width]`, with the network's own time input and a condition for each
+    /// sample, all of which passed [`Self::check`]. There may be more output than input channels, the prediction first.
+    fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4>;
+}
+
+impl<N: Network + ?Sized> Network for Arc<N> {
+    fn shape(&self) -> [usize; 3] {
+        (**self).shape()
+    }
+
+    fn classes(&self) -> usize {
+        (**self).classes()
+    }
+
+    fn check(&self, conditions: &[Condition]) -> Result<(), String> {
+        (**self).check(conditions)
+    }
+
+    fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
+        (**self).forward(x, time, conditions)
+    }
 }
 
 /// A network family with its hyperparameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", rename_all = "kebab-case")]
 pub enum Family {
-    /// [`unet::UNet`].
+    /// [`unet::UNet`], which can be trained.
     Unet(unet::Config),
+    /// [`openai::UNet`].
+    Openai(openai::Config),
 }
 
 impl Family {
@@ -34,23 +68,74 @@ impl Family {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Unet(config) => config.validate(),
+            Self::Openai(config) => config.validate(),
         }
     }
 
-    /// A network whose weights are loaded later, on `device`.
+    /// Number of classes the network knows.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Unet(config) => config.classes,
+            Self::Openai(config) => config.classes(),
+        }
+    }
+
+    /// Channels and side of `z`.
+    pub fn shape(&self) -> [usize; 3] {
+        let (channels, side) = match self {
+            Self::Unet(config) => (config.channels, config.size),
+            Self::Openai(config) => (config.in_channels, config.image_size),
+        };
+        [channels, side, side]
+    }
+
+    /// The same network for `z` of another side.
+    #[must_use]
+    pub fn with_side(mut self, side: usize) -> Self {
+        match &mut self {
+            Self::Unet(config) => config.size = side,
+            Self::Openai(config) => config.image_size = side,
+        }
+        self
+    }
+
+    /// The network, frozen, its tensors named as in the original checkpoints.
+    ///
+    /// # Errors
+    /// As [`Self::validate`], or those of the source.
+    pub fn build(&self, loader: &Loader<'_>) -> Result<Arc<dyn Network>> {
+        Ok(match self {
+            Self::Unet(config) => Arc::new(config.load(loader)?),
+            Self::Openai(config) => Arc::new(config.build(loader)?),
+        })
+    }
+
+    /// A condition that the network accepts, for measuring: class 0, or a text of 77 tokens that says nothing.
+    pub fn example_condition(&self) -> Condition {
+        let class = (self.classes() > 0).then_some(0);
+        let context = match self {
+            Self::Openai(config) => config.example_text().map(Arc::new),
+            Self::Unet(_) => None,
+        };
+        Condition { class, context }
+    }
+
+    /// What the network reads, and what a call costs.
     ///
     /// # Errors
     /// As [`Self::validate`].
-    pub fn blank(&self, device: &Device) -> Result<unet::UNet> {
-        match self {
-            Self::Unet(config) => config.blank(device),
-        }
+    pub fn inventory(&self) -> Result<Inventory> {
+        Inventory::of(|loader| self.build(loader))
     }
 
     /// Multiply-adds of a forward call on one picture.
-    pub fn multiply_adds(&self) -> u64 {
-        match self {
+    ///
+    /// # Errors
+    /// As [`Self::validate`].
+    pub fn multiply_adds(&self) -> Result<u64> {
+        Ok(match self {
             Self::Unet(config) => config.multiply_adds(),
-        }
+            _ => self.inventory()?.multiply_adds,
+        })
     }
 }

@@ -89,7 +89,7 @@ impl<N: Network> Denoiser for Headed<N> {
     }
 }
 
-/// The raw call, after checking what a network itself takes for granted.
+/// The raw call, after checking what a network itself takes for granted; without what else it puts out.
 fn call<N: Network>(network: &N, input: Tensor<4>, time: &[f64], condition: &Condition) -> Result<Tensor<4>> {
     let [c, h, w] = network.shape();
     let (expected, got) = ([time.len(), c, h, w], input.dims());
@@ -101,5 +101,9 @@ fn call<N: Network>(network: &N, input: Tensor<4>, time: &[f64], condition: &Con
     {
         return Err(Error::option("class", format!("{class} is out of range; the prior has {}", network.classes())));
     }
-    Ok(network.forward(input, time, &vec![condition.class; time.len()]))
+    let conditions = vec![condition.clone(); time.len()];
+    network.check(&conditions).map_err(Error::Denoiser)?;
+    let raw = network.forward(input, time, &conditions);
+    // A learned variance comes after the prediction.
+    Ok(if raw.dims()[1] > c { raw.narrow(1, 0, c) } else { raw })
 }

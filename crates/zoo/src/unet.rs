@@ -3,12 +3,13 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use vipaint_core::prior::Condition;
 use vipaint_nn::layers::{
-    AttentionBlock, Conv2d, GroupNorm, Init, Linear, ResidualBlock, from_patches, sinusoids, to_patches,
+    AttentionBlock, Conv2d, GroupNorm, Init, Linear, ResidualBlock, from_patches, sinusoids, to_patches, weights,
 };
 use vipaint_nn::ops::{GroupNormTail, silu, upsample2};
 
-use crate::{Error, Network, Result};
+use crate::{Error, Loader, Network, Result};
 
 /// Hyperparameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,6 +101,24 @@ impl Config {
     /// As [`Self::validate`].
     pub fn blank(&self, device: &Device) -> Result<UNet> {
         self.build(&mut Init::blank(device))
+    }
+
+    /// The network with its tensors from a source, frozen.
+    ///
+    /// # Errors
+    /// As [`Self::validate`], or those of the source.
+    pub fn load(&self, loader: &Loader<'_>) -> Result<UNet> {
+        let blank = self.blank(loader.device())?;
+        let mut values = Vec::new();
+        for entry in weights::entries(&blank) {
+            values.extend(loader.values(&entry.name, &entry.shape)?.unwrap_or_default());
+        }
+        if values.is_empty() {
+            return Ok(blank); // only the list is made
+        }
+        let mut network = weights::scatter(blank, &values, loader.device());
+        network.pack();
+        Ok(network)
     }
 
     /// Multiply-adds of a forward call on one picture, in convolutions, linear maps and attention.
@@ -281,18 +300,10 @@ impl UNet {
         }
         silu(self.time_out.forward(silu(h)))
     }
-}
 
-impl Network for UNet {
-    fn shape(&self) -> [usize; 3] {
-        [self.config.channels, self.config.size, self.config.size]
-    }
-
-    fn classes(&self) -> usize {
-        self.config.classes
-    }
-
-    fn forward(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>]) -> Tensor<4> {
+    /// The raw output at `x` `[batch, channels, height, width]`, with a time input and a class (none: the null class) for
+    /// each sample.
+    pub fn forward(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>]) -> Tensor<4> {
         let embedding = self.embed(time, classes, &x.device());
         let mut h = self.stem.forward(to_patches(x, self.config.patch));
         let mut skips = Vec::new();
@@ -321,5 +332,20 @@ impl Network for UNet {
         }
         let h = self.norm.forward(h, GroupNormTail { modulation: None, silu: true });
         from_patches(self.out.forward(h), self.config.patch)
+    }
+}
+
+impl Network for UNet {
+    fn shape(&self) -> [usize; 3] {
+        [self.config.channels, self.config.size, self.config.size]
+    }
+
+    fn classes(&self) -> usize {
+        self.config.classes
+    }
+
+    fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
+        let classes: Vec<_> = conditions.iter().map(|condition| condition.class).collect();
+        self.forward(x, time, &classes)
     }
 }

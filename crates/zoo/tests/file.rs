@@ -35,12 +35,14 @@ fn header() -> Header {
         data_std: 0.7,
         classes: vec!["a".into(), "b".into()],
         value_range: (-1.0, 1.0),
+        autoencoder: None,
     }
 }
 
 /// A prior file with weights between -1 and 1, and the weights.
 fn file() -> (Vec<u8>, Vec<f32>) {
-    let network = header().network.blank(&Device::flex()).unwrap();
+    let Family::Unet(config) = header().network else { panic!("another family") };
+    let network = config.blank(&Device::flex()).unwrap();
     let entries = weights::entries(&network);
     let count: usize = entries.iter().map(weights::Entry::len).sum();
     let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin()).collect();

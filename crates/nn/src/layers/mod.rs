@@ -3,6 +3,7 @@
 mod attention;
 mod conv;
 mod embedding;
+pub mod frozen;
 mod init;
 mod linear;
 mod norm;
@@ -13,7 +14,7 @@ pub mod weights;
 
 pub use attention::AttentionBlock;
 pub use conv::Conv2d;
-pub use embedding::sinusoids;
+pub use embedding::{sinusoids, sinusoids_at};
 pub use init::Init;
 pub use linear::Linear;
 pub use norm::GroupNorm;

@@ -6,6 +6,7 @@
 //! others are on its autodiff twin. Elsewhere [`mod@reference`] does the work.
 
 mod attention;
+mod composed;
 mod convolution;
 mod elementwise;
 mod flex;
@@ -13,6 +14,7 @@ mod frozen;
 mod norm;
 pub mod reference;
 
+pub use composed::{add_channels, average_pool2, geglu, layer_norm, pad_end, resample};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
 
 use burn::backend::Dispatch;

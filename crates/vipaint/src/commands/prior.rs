@@ -1,4 +1,4 @@
-//! `vipaint prior list|info|check`
+//! `vipaint prior list|info|check|bench`
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +8,8 @@ use vipaint::check::{Part, check};
 use vipaint::picture::read;
 use vipaint::priors::{EMBEDDED, Source};
 use vipaint::save::write_atomically;
-use vipaint::{Result, priors};
+use vipaint::{Result, priors, speed};
+use vipaint_zoo::presets::PRESETS;
 
 use super::Session;
 use crate::{cli, validate};
@@ -27,34 +28,49 @@ pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
             validate::writable("--output", &output)?;
             run_check(&prior, part, &input, &output)?;
         }
+        cli::Prior::Bench { prior, batch, size, random_weights, decode, rounds } => {
+            let figures = speed::measure(&speed::Ask { prior, batch, size, decode, random_weights, rounds })?;
+            if session.json { super::print_json(&figures) } else { print_fields(&figures) }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn list(json: bool) {
     if json {
-        let rows: Vec<Value> = EMBEDDED.iter().map(|p| json!({ "name": p.name, "about": p.about })).collect();
-        super::print_json(&Value::Array(rows));
+        let row =
+            |name: &str, about: &str, embedded: bool| json!({ "name": name, "about": about, "embedded": embedded });
+        let rows = EMBEDDED.iter().map(|prior| row(prior.name, prior.about, true));
+        let known = PRESETS.iter().map(|preset| row(preset.name, preset.about, false));
+        super::print_json(&Value::Array(rows.chain(known).collect()));
         return;
     }
     for prior in EMBEDDED {
-        super::say(&format!("{:12} {}", prior.name, prior.about));
+        super::say(&format!("{:22} {}", prior.name, prior.about));
+    }
+    super::say("\narchitectures that are known, whose weights are not in the program:");
+    for preset in PRESETS {
+        super::say(&format!("{:22} {}", preset.name, preset.about));
     }
 }
 
 fn info(source: &Source, json: bool) -> Result<()> {
     let info = priors::info(source)?;
     if json {
-        super::print_json(&info);
-        return Ok(());
-    }
-    for (key, value) in info.as_object().into_iter().flatten() {
-        match value {
-            Value::String(text) => super::say(&format!("{key:12} {text}")),
-            other => super::say(&format!("{key:12} {other}")),
-        }
+        super::print_json(&info)
+    } else {
+        print_fields(&info)
     }
     Ok(())
+}
+
+fn print_fields(object: &Value) {
+    for (key, value) in object.as_object().into_iter().flatten() {
+        match value {
+            Value::String(text) => super::say(&format!("{key:14} {text}")),
+            other => super::say(&format!("{key:14} {other}")),
+        }
+    }
 }
 
 fn run_check(prior: &Source, part: Part, input: &Path, output: &Path) -> Result<()> {

@@ -130,6 +130,7 @@ pub fn prior(name: &str, frequency: f32) -> Vec<u8> {
         data_std: 0.5,
         classes: vec!["cat".into(), "dog".into()],
         value_range: (-1.0, 1.0),
+        autoencoder: None,
     };
     let entries = weights::entries(&network.blank(&Device::flex()).unwrap());
     let count: usize = entries.iter().map(weights::Entry::len).sum();

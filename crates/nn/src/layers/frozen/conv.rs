@@ -1,0 +1,53 @@
+//! Convolution.
+
+use burn::tensor::Tensor;
+
+use crate::ops::{self, PackedConv};
+
+/// Where a convolution sees zeros around its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// `kernel / 2` on each side.
+    Same,
+    /// One below and one on the right, as autoencoders of latent diffusion halve their input.
+    End,
+}
+
+/// [`ops::conv2d`] for pictures of one size.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    packed: PackedConv,
+    padding: Padding,
+}
+
+impl Conv2d {
+    /// `weight` is `[c_out, c_in, k, k]` with an odd kernel, `bias` `[c_out]`, `sides` the height and width of the input.
+    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: Padding, sides: [usize; 2]) -> Self {
+        let packed = match padding {
+            Padding::Same => {
+                let half = weight.dims()[2] / 2;
+                PackedConv::new(weight, bias, stride, half, sides)
+            }
+            Padding::End => PackedConv::new(weight, bias, stride, 0, sides.map(|side| side + 1)),
+        };
+        Self { packed, padding }
+    }
+
+    /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, None)
+    }
+
+    /// [`Self::forward`] plus `residual`, shaped as the result.
+    pub fn forward_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.run(x, Some(residual))
+    }
+
+    fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
+        let x = match self.padding {
+            Padding::Same => x,
+            Padding::End => ops::pad_end(x),
+        };
+        ops::conv2d_frozen(x, &self.packed, residual)
+    }
+}

@@ -1,0 +1,39 @@
+//! Affine maps.
+
+use burn::tensor::Tensor;
+
+use crate::ops::{self, PackedConv};
+
+/// `y = x W^T + b`, [`ops::linear`].
+#[derive(Clone, Debug)]
+pub struct Linear {
+    packed: PackedConv,
+}
+
+impl Linear {
+    /// `weight` is `[c_out, c_in]`, `bias` `[c_out]`.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { packed: PackedConv::linear(weight, bias) }
+    }
+
+    /// `[rows, c_in]` to `[rows, c_out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        ops::linear_frozen(x, &self.packed)
+    }
+
+    /// The same for every position of a sequence, `[batch, length, c_in]` to `[batch, length, c_out]`.
+    pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
+        let [b, l, c] = x.dims();
+        let y = self.forward(x.reshape([b * l, c]));
+        let c_out = y.dims()[1];
+        y.reshape([b, l, c_out])
+    }
+
+    /// [`Self::forward_sequence`] plus `residual`, shaped as the result.
+    pub fn forward_onto(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        // A row is a picture of one pixel.
+        let ([b, l, c], [.., c_out]) = (x.dims(), residual.dims());
+        let residual = residual.reshape([b * l, 1, 1, c_out]);
+        ops::conv2d_frozen(x.reshape([b * l, 1, 1, c]), &self.packed, Some(residual)).reshape([b, l, c_out])
+    }
+}

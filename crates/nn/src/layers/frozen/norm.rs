@@ -1,0 +1,48 @@
+//! Normalisation.
+
+use burn::tensor::Tensor;
+
+use crate::ops::{self, GroupNormTail};
+
+/// Group normalisation, [`ops::group_norm`].
+#[derive(Clone, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`.
+    pub weight: Tensor<1>,
+    /// `[channels]`.
+    pub bias: Tensor<1>,
+    /// Number of groups; it divides the channels.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl GroupNorm {
+    /// The normalised input with what follows it. // [batch, height, width, channels]
+    pub fn forward(&self, x: Tensor<4>, tail: GroupNormTail) -> Tensor<4> {
+        ops::group_norm(x, self.groups, self.weight.clone(), self.bias.clone(), self.eps, tail)
+    }
+
+    /// The normalised input after `x sigmoid(x)`. // [batch, height, width, channels]
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.forward(x, GroupNormTail { modulation: None, silu: true })
+    }
+}
+
+/// Layer normalisation, [`ops::layer_norm`].
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// `[channels]`.
+    pub weight: Tensor<1>,
+    /// `[channels]`.
+    pub bias: Tensor<1>,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+impl LayerNorm {
+    /// The normalised input. // [batch, length, channels]
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        ops::layer_norm(x, self.weight.clone(), self.bias.clone(), self.eps)
+    }
+}

@@ -1,0 +1,156 @@
+//! How long a prior's network (or its decoder) takes, and how much memory.
+
+use std::time::Instant;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::{Value, json};
+use vipaint_core::Schedule;
+use vipaint_zoo::{Header, Inventory, Loader, RandomWeights, Source as _, presets::Preset};
+
+use crate::error::{Error, Result};
+use crate::memory;
+use crate::priors::{EMBEDDED, Source, refuse};
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// An embedded name, a file, or with random weights the name of a known architecture.
+    pub prior: String,
+    /// Samples of a call.
+    pub batch: usize,
+    /// Side of `z`; by default the prior's own.
+    pub size: Option<usize>,
+    /// The decoder instead of the denoiser.
+    pub decode: bool,
+    /// Random weights instead of the prior's.
+    pub random_weights: bool,
+    /// Calls of each kind; their median counts.
+    pub rounds: usize,
+}
+
+type Call<'a> = Box<dyn Fn(Tensor<4>) -> vipaint_core::Result<Tensor<4>> + 'a>;
+
+/// Measures: medians `forward_ms` and `forward_vjp_ms` (a call with its vector-Jacobian product), `peak_bytes` (the
+/// process's high-water mark, which holds the weights too).
+///
+/// # Errors
+/// [`Error`] names the option or the prior that cannot be used.
+pub fn measure(ask: &Ask) -> Result<Value> {
+    for (option, value) in [("--batch", ask.batch), ("--rounds", ask.rounds), ("--size", ask.size.unwrap_or(1))] {
+        if value == 0 {
+            return Err(Error::usage(option, "must be at least 1", "leave the option out"));
+        }
+    }
+    if ask.random_weights { random(ask) } else { loaded(ask) }
+}
+
+/// The prior as it is.
+fn loaded(ask: &Ask) -> Result<Value> {
+    if Preset::named(&ask.prior).is_some() && !EMBEDDED.iter().any(|prior| prior.name == ask.prior) {
+        let problem = format!("the weights of {} are not in the program", ask.prior);
+        return Err(Error::usage("PRIOR", problem, "add --random-weights, or give the file of its weights"));
+    }
+    let source = Source::named(&ask.prior)?;
+    let prior = source.load()?;
+    let [_, side, _] = prior.shape();
+    if ask.size.is_some_and(|size| size != side) {
+        let problem = format!("the prior works on a side of {side}");
+        return Err(Error::usage("--size", problem, "leave the option out, or add --random-weights"));
+    }
+    if ask.decode && prior.autoencoder.is_identity() {
+        return Err(no_decoder(&prior.name));
+    }
+    let header = vipaint_zoo::decode(&source.bytes()?).map_err(|error| refuse(&source.name(), &error))?.0;
+    let inventory = header.network.inventory().map_err(|error| refuse(&source.name(), &error))?;
+    let (condition, levels) = (header.network.example_condition(), levels(&prior.schedule, ask.batch));
+    let call: Call<'_> = match ask.decode {
+        true => Box::new(|z| Ok(prior.autoencoder.decode(z))),
+        false => Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)),
+    };
+    run(ask, prior.shape(), &inventory, &call)
+}
+
+/// The prior's architecture, at any size, with random weights.
+fn random(ask: &Ask) -> Result<Value> {
+    let mut header = described(&ask.prior)?;
+    if let Some(size) = ask.size {
+        header.network = header.network.with_side(size);
+    }
+    let shape = header.network.shape();
+    let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
+    let (weights, device) = (RandomWeights::default(), Device::flex());
+    let loader = Loader::new(&weights, &device);
+    if ask.decode {
+        let Some(config) = &header.autoencoder else { return Err(no_decoder(&ask.prior)) };
+        let inventory = Inventory::of(|loader| config.build_decoder(loader, shape[1])).map_err(refused)?;
+        let decoder = config.build_decoder(&loader, shape[1]).map_err(refused)?;
+        return run(ask, shape, &inventory, &(Box::new(|z| Ok(decoder.decode(z))) as Call<'_>));
+    }
+    let inventory = header.network.inventory().map_err(refused)?;
+    let (condition, levels) = (header.network.example_condition(), levels(&header.schedule, ask.batch));
+    let network = header.network.build(&loader).map_err(refused)?;
+    let prior = vipaint_zoo::with_network(header, network);
+    run(ask, shape, &inventory, &(Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)) as Call<'_>))
+}
+
+/// The description of an architecture: a known one's, or that of an embedded prior or a file.
+fn described(name: &str) -> Result<Header> {
+    if let Some(preset) = Preset::named(name) {
+        return Ok(preset.header());
+    }
+    let source = Source::named(name)?;
+    vipaint_zoo::decode(&source.bytes()?).map(|(header, _)| header).map_err(|error| refuse(&source.name(), &error))
+}
+
+fn no_decoder(name: &str) -> Error {
+    Error::usage("--decode", format!("prior {name} has no decoder"), "leave the option out")
+}
+
+/// As much noise as signal.
+fn levels(schedule: &Schedule, batch: usize) -> Vec<vipaint_core::Level> {
+    vec![schedule.level_at_ratio(1.0); batch]
+}
+
+fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, call: &Call<'_>) -> Result<Value> {
+    let noise = RandomWeights { seed: 1 };
+    let z = noise.tensor("z", &[ask.batch, c * h * w, 1]).map_err(|error| refuse(&ask.prior, &error))?;
+    let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &Device::flex());
+    // The first calls pack what is packed late, and warm the caches.
+    let v = call(z.clone())?;
+    with_vjp(call, &z, &v)?;
+    let forward = median(ask.rounds, || call(z.clone()).map(drop))?;
+    let forward_vjp = median(ask.rounds, || with_vjp(call, &z, &v))?;
+    Ok(json!({
+        "prior": ask.prior,
+        "part": if ask.decode { "decoder" } else { "denoiser" },
+        "random_weights": ask.random_weights,
+        "batch": ask.batch,
+        "shape": [c, h, w],
+        "parameters": inventory.parameters(),
+        "multiply_adds": inventory.multiply_adds,
+        "threads": rayon::current_num_threads(),
+        "rounds": ask.rounds,
+        "forward_ms": forward,
+        "forward_vjp_ms": forward_vjp,
+        "peak_bytes": memory::peak(),
+    }))
+}
+
+fn with_vjp(call: &Call<'_>, z: &Tensor<4>, v: &Tensor<4>) -> Result<()> {
+    let leaf = z.clone().autodiff().require_grad();
+    let mut gradients = (call(leaf.clone())? * v.clone().autodiff()).sum().backward();
+    drop(leaf.grad_remove(&mut gradients));
+    Ok(())
+}
+
+/// The median time in milliseconds.
+fn median<E: Into<Error>>(rounds: usize, mut work: impl FnMut() -> std::result::Result<(), E>) -> Result<f64> {
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        work().map_err(Into::into)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok((times[(rounds - 1) / 2] + times[rounds / 2]) / 2.0)
+}

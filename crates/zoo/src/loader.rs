@@ -1,0 +1,248 @@
+//! Frozen layers from a [`Source`], by name; or only the list of what they need.
+
+use std::cell::RefCell;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, LayerNorm, Linear, Padding};
+use vipaint_nn::layers::weights::Entry;
+
+use crate::{Result, Source};
+
+/// What a network needs, in the order in which it asks.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Names and shapes of the tensors it reads.
+    pub entries: Vec<Entry>,
+    /// Names of tensors that its checkpoints have and that it does not read.
+    pub unused: Vec<String>,
+    /// Multiply-adds of a forward call on one picture, in convolutions, linear maps and attention.
+    pub multiply_adds: u64,
+}
+
+impl Inventory {
+    /// Number of values of all tensors.
+    pub fn parameters(&self) -> usize {
+        self.entries.iter().map(Entry::len).sum()
+    }
+
+    /// Takes the inventory of what `build` makes; the result itself, which has no weights, is dropped.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn of<T>(build: impl FnOnce(&Loader<'_>) -> Result<T>) -> Result<Self> {
+        let list = RefCell::default();
+        build(&Loader { mode: Mode::List(&list), device: &Device::flex(), path: String::new() })?;
+        Ok(list.into_inner())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Mode<'a> {
+    /// Notes down what is asked for, and answers with tensors of a single zero.
+    List(&'a RefCell<Inventory>),
+    Load(&'a dyn Source),
+}
+
+/// A place in the tree of a network's tensors, from which layers are made.
+#[derive(Clone)]
+pub struct Loader<'a> {
+    mode: Mode<'a>,
+    device: &'a Device,
+    /// Ends in a dot, or is empty.
+    path: String,
+}
+
+/// The shape of a convolution.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Input channels.
+    pub c_in: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Side of the kernel, odd.
+    pub kernel: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Height and width of the input.
+    pub sides: [usize; 2],
+}
+
+impl Shape {
+    /// A convolution that keeps the sides.
+    pub fn same(c_in: usize, c_out: usize, kernel: usize, sides: [usize; 2]) -> Self {
+        Self { c_in, c_out, kernel, stride: 1, padding: Padding::Same, sides }
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// The root, with weights from `source`, kept on `device` (a plain one).
+    pub fn new(source: &'a dyn Source, device: &'a Device) -> Self {
+        Self { mode: Mode::Load(source), device, path: String::new() }
+    }
+
+    /// The place `name` below this one.
+    #[must_use]
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { path: format!("{}{name}.", self.path), ..self.clone() }
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// A tensor.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
+        Ok(match self.values(name, &shape)? {
+            Some(values) => self.make(values, shape),
+            None => Tensor::zeros([1; D], self.device),
+        })
+    }
+
+    /// The values of a tensor; none while only the list is made.
+    pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+        let name = format!("{}{name}", self.path);
+        match self.mode {
+            Mode::Load(source) => source.tensor(&name, shape).map(Some),
+            Mode::List(list) => {
+                list.borrow_mut().entries.push(Entry { name, shape: shape.to_vec() });
+                Ok(None)
+            }
+        }
+    }
+
+    fn make<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, shape), self.device)
+    }
+
+    /// Notes a tensor of the checkpoints that the network does without.
+    pub fn unused(&self, name: &str) {
+        if let Mode::List(list) = self.mode {
+            list.borrow_mut().unused.push(format!("{}{name}", self.path));
+        }
+    }
+
+    /// Notes multiply-adds.
+    pub fn count(&self, multiply_adds: usize) {
+        if let Mode::List(list) = self.mode {
+            list.borrow_mut().multiply_adds += multiply_adds as u64;
+        }
+    }
+
+    /// `name.weight` and `name.bias`.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn conv(&self, name: impl std::fmt::Display, shape: Shape) -> Result<Conv2d> {
+        let Shape { c_in, c_out, kernel, stride, padding, sides } = shape;
+        let at = self.at(name);
+        let cells: usize = sides.iter().map(|side| side / stride).product();
+        at.count(c_in * c_out * kernel * kernel * cells);
+        let weight = at.tensor("weight", [c_out, c_in, kernel, kernel])?;
+        let bias = at.tensor("bias", [c_out])?;
+        Ok(match self.mode {
+            Mode::Load(_) => Conv2d::new(weight, Some(bias), stride, padding, sides),
+            Mode::List(_) => Conv2d::new(weight, Some(bias), 1, Padding::Same, [1, 1]),
+        })
+    }
+
+    /// `name.weight` `[c_out, c_in]` and, if `bias`, `name.bias`, applied to `rows` rows.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn linear(
+        &self,
+        name: impl std::fmt::Display,
+        [c_in, c_out]: [usize; 2],
+        bias: bool,
+        rows: usize,
+    ) -> Result<Linear> {
+        let at = self.at(name);
+        at.count(c_in * c_out * rows);
+        let weight = at.tensor("weight", [c_out, c_in])?;
+        Ok(Linear::new(weight, if bias { Some(at.tensor("bias", [c_out])?) } else { None }))
+    }
+
+    /// A linear map that the checkpoint keeps as a convolution: a weight with `ones` more dimensions of size one.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn pointwise(
+        &self,
+        name: impl std::fmt::Display,
+        [c_in, c_out]: [usize; 2],
+        ones: usize,
+        rows: usize,
+    ) -> Result<Linear> {
+        let [linear] = self.split([c_in, c_out], ones, rows, name, [&|i| i])?;
+        Ok(linear)
+    }
+
+    /// `N` linear maps `[c_in, c_out]` whose rows are interleaved in one tensor, with a bias: row `i` of map `n` is row
+    /// `place[n](i)` of the tensor. As for [`Self::pointwise`], the weight has `ones` more dimensions.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn split<const N: usize>(
+        &self,
+        [c_in, c_out]: [usize; 2],
+        ones: usize,
+        rows: usize,
+        name: impl std::fmt::Display,
+        place: [&dyn Fn(usize) -> usize; N],
+    ) -> Result<[Linear; N]> {
+        let at = self.at(name);
+        at.count(c_in * c_out * rows * N);
+        let shape = [vec![N * c_out, c_in], vec![1; ones]].concat();
+        let (weight, bias) = (at.values("weight", &shape)?, at.values("bias", &[N * c_out])?);
+        let (Some(weight), Some(bias)) = (weight, bias) else {
+            return Ok(std::array::from_fn(|_| Linear::new(Tensor::zeros([1, 1], self.device), None)));
+        };
+        Ok(place.map(|place| {
+            let values = (0..c_out).flat_map(|i| weight[place(i) * c_in..][..c_in].iter().copied()).collect();
+            let offsets = (0..c_out).map(|i| bias[place(i)]).collect();
+            Linear::new(self.make(values, [c_out, c_in]), Some(self.make(offsets, [c_out])))
+        }))
+    }
+
+    /// `name.weight` and `name.bias`, both `[channels]`.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn group_norm(
+        &self,
+        name: impl std::fmt::Display,
+        channels: usize,
+        groups: usize,
+        eps: f64,
+    ) -> Result<GroupNorm> {
+        let at = self.at(name);
+        let (weight, bias) = (at.tensor("weight", [channels])?, at.tensor("bias", [channels])?);
+        Ok(GroupNorm { weight, bias, groups, eps })
+    }
+
+    /// `name.weight` and `name.bias`, both `[channels]`; `eps` is PyTorch's default.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn layer_norm(&self, name: impl std::fmt::Display, channels: usize) -> Result<LayerNorm> {
+        let at = self.at(name);
+        let (weight, bias) = (at.tensor("weight", [channels])?, at.tensor("bias", [channels])?);
+        Ok(LayerNorm { weight, bias, eps: 1e-5 })
+    }
+
+    /// Counts the products of an attention of `queries` over `keys`.
+    pub fn count_attention(&self, queries: usize, keys: usize, channels: usize) {
+        self.count(2 * queries * keys * channels);
+    }
+}
+
+/// Self-attention over a picture from its four maps.
+pub(crate) fn self_attention([query, key, value]: [Linear; 3], out: Linear, heads: usize) -> Attention {
+    Attention { query, key, value, out, heads }
+}

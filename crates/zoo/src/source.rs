@@ -1,0 +1,99 @@
+//! Where the weights of a frozen network come from, by the names of its original checkpoint.
+
+use crate::{Error, Result};
+
+/// Tensors by name. Networks ask for each of theirs once, and keep it in another form: a source need not hold more than
+/// what is asked for.
+pub trait Source {
+    /// The values of a tensor that has this shape.
+    ///
+    /// # Errors
+    /// [`Error`] names the tensor that is missing, of another shape or of an unknown type.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+}
+
+/// Random weights, to measure and to compare networks without their checkpoints: the same name, shape and seed give the
+/// same values, whatever else the network holds.
+///
+/// Value `i` of a tensor is `mix(fnv(name) + seed + (i + 1) g)`, the [SplitMix64] sequence, with its upper 24 bits read as
+/// a number `u` in [-1, 1). Tensors of two or more dimensions are `u sqrt(3 / fan_in)` (variance `1 / fan_in`), vectors
+/// `u / 10`, and `1 + u / 10` where the name ends in `weight`.
+///
+/// [SplitMix64]: https://doi.org/10.1145/2714064.2660195
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RandomWeights {
+    /// Distinguishes networks of the same names.
+    pub seed: u64,
+}
+
+/// `g`, the odd number nearest to 2^64 over the golden ratio.
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Source for RandomWeights {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let fan_in: usize = shape.iter().skip(1).product();
+        let (centre, scale) = match shape.len() {
+            0 | 1 if name.ends_with("weight") => (1.0, 0.1),
+            0 | 1 => (0.0, 0.1),
+            _ => (0.0, (3.0 / fan_in.max(1) as f64).sqrt() as f32),
+        };
+        let start = fnv(name).wrapping_add(self.seed);
+        let value = |i: u64| centre + scale * unit(mix(start.wrapping_add(STEP.wrapping_mul(i + 1))));
+        Ok((0..shape.iter().product::<usize>() as u64).map(value).collect())
+    }
+}
+
+/// The upper 24 bits as a number in [-1, 1), exactly.
+fn unit(bits: u64) -> f32 {
+    (bits >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+}
+
+/// The finaliser of SplitMix64.
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// The 64-bit FNV-1a hash.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Tensors of another source under other names.
+pub struct Renamed<'a> {
+    /// The source.
+    pub source: &'a dyn Source,
+    /// Its name for a network's.
+    pub name: &'a dyn Fn(&str) -> String,
+}
+
+impl Source for Renamed<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.source.tensor(&(self.name)(name), shape)
+    }
+}
+
+/// Compares what a network needs with what a checkpoint has, before anything is loaded.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Shape`] or [`Error::Unexpected`] name the tensors.
+pub fn compare(inventory: &crate::Inventory, found: &[(String, Vec<usize>)]) -> Result<()> {
+    use std::collections::BTreeMap;
+    let found: BTreeMap<&str, &[usize]> = found.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
+    let missing: Vec<String> =
+        inventory.entries.iter().map(|e| e.name.clone()).filter(|n| !found.contains_key(n.as_str())).collect();
+    if !missing.is_empty() {
+        return Err(Error::Missing(missing));
+    }
+    for entry in &inventory.entries {
+        let got = found[entry.name.as_str()];
+        if got != entry.shape {
+            return Err(Error::Shape { name: entry.name.clone(), expected: entry.shape.clone(), got: got.to_vec() });
+        }
+    }
+    let known: std::collections::BTreeSet<&str> =
+        inventory.entries.iter().map(|e| e.name.as_str()).chain(inventory.unused.iter().map(String::as_str)).collect();
+    let unexpected: Vec<String> = found.keys().filter(|n| !known.contains(*n)).map(|n| (*n).to_string()).collect();
+    if unexpected.is_empty() { Ok(()) } else { Err(Error::Unexpected(unexpected)) }
+}
