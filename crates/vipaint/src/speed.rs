@@ -63,9 +63,10 @@ fn loaded(ask: &Ask) -> Result<Value> {
     let header = vipaint_zoo::decode(&source.bytes()?).map_err(|error| refuse(&source.name(), &error))?.0;
     let inventory = header.network.inventory().map_err(|error| refuse(&source.name(), &error))?;
     let (condition, levels) = (header.network.example_condition(), levels(&prior.schedule, ask.batch));
-    let call: Call<'_> = match ask.decode {
-        true => Box::new(|z| Ok(prior.autoencoder.decode(z))),
-        false => Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)),
+    let call: Call<'_> = if ask.decode {
+        Box::new(|z| Ok(prior.autoencoder.decode(z)))
+    } else {
+        Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition))
     };
     run(ask, prior.shape(), &inventory, &call)
 }
@@ -152,5 +153,5 @@ fn median<E: Into<Error>>(rounds: usize, mut work: impl FnMut() -> std::result::
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
-    Ok((times[(rounds - 1) / 2] + times[rounds / 2]) / 2.0)
+    Ok(f64::midpoint(times[(rounds - 1) / 2], times[rounds / 2]))
 }

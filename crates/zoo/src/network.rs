@@ -21,9 +21,10 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// What the network lacks or cannot read, in words.
     fn check(&self, conditions: &[Condition]) -> Result<(), String> {
-        match conditions.iter().any(|condition| condition.context.is_some()) {
-            true => Err("the prior reads no text".into()),
-            false => Ok(()),
+        if conditions.iter().any(|condition| condition.context.is_some()) {
+            Err("the prior reads no text".into())
+        } else {
+            Ok(())
         }
     }
 
@@ -135,7 +136,7 @@ impl Family {
     pub fn multiply_adds(&self) -> Result<u64> {
         Ok(match self {
             Self::Unet(config) => config.multiply_adds(),
-            _ => self.inventory()?.multiply_adds,
+            Self::Openai(_) => self.inventory()?.multiply_adds,
         })
     }
 }

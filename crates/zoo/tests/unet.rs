@@ -6,7 +6,7 @@ use vipaint_core::schedule::Betas;
 use vipaint_core::{Level, Schedule};
 use vipaint_nn::layers::weights;
 use vipaint_zoo::unet::{Config, UNet};
-use vipaint_zoo::{Edm, EdmScales, Headed, Network};
+use vipaint_zoo::{Edm, EdmScales, Headed};
 
 fn tiny() -> Config {
     Config {

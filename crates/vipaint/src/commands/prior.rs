@@ -57,9 +57,9 @@ fn list(json: bool) {
 fn info(source: &Source, json: bool) -> Result<()> {
     let info = priors::info(source)?;
     if json {
-        super::print_json(&info)
+        super::print_json(&info);
     } else {
-        print_fields(&info)
+        print_fields(&info);
     }
     Ok(())
 }

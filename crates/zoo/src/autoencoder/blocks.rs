@@ -26,10 +26,8 @@ pub(super) struct ResBlock {
 
 impl ResBlock {
     pub fn load(loader: &Loader<'_>, c_in: usize, c_out: usize, sides: [usize; 2]) -> Result<Self> {
-        let skip = match c_in == c_out {
-            true => None,
-            false => Some(loader.conv("nin_shortcut", Shape::same(c_in, c_out, 1, sides))?),
-        };
+        let skip =
+            if c_in == c_out { None } else { Some(loader.conv("nin_shortcut", Shape::same(c_in, c_out, 1, sides))?) };
         Ok(Self {
             norm1: norm(loader, "norm1", c_in)?,
             conv1: loader.conv("conv1", Shape::same(c_in, c_out, 3, sides))?,

@@ -62,9 +62,10 @@ impl ResBlock {
         let sides = change.sides(sides);
         let scale_shift = config.use_scale_shift_norm;
         let embedding = [4 * config.model_channels, if scale_shift { 2 * c_out } else { c_out }];
-        let skip = match c_in == c_out {
-            true => None,
-            false => Some(loader.conv("skip_connection", Shape::same(c_in, c_out, 1, sides))?),
+        let skip = if c_in == c_out {
+            None
+        } else {
+            Some(loader.conv("skip_connection", Shape::same(c_in, c_out, 1, sides))?)
         };
         Ok(Self {
             change,
@@ -116,9 +117,8 @@ impl AttentionBlock {
         let (cells, d) = (sides[0] * sides[1], channels / heads);
         // Rows of the tensor: [part][head][d], or in the legacy order [head][part][d].
         let row = |part: usize| {
-            move |i: usize| match config.use_new_attention_order {
-                true => part * channels + i,
-                false => (i / d * 3 + part) * d + i % d,
+            move |i: usize| {
+                if config.use_new_attention_order { part * channels + i } else { (i / d * 3 + part) * d + i % d }
             }
         };
         let maps = loader.split([channels; 2], 1, cells, "qkv", [&row(0), &row(1), &row(2)])?;

@@ -25,7 +25,8 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
         for _ in 0..config.num_res_blocks {
             let at = loader.at("input_blocks").at(input.len());
             let width = config.width(level);
-            let mut layers = vec![Layer::Res(ResBlock::load(config, &at.at(0), [c, width], Change::None, sides)?)];
+            let mut layers =
+                vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), [c, width], Change::None, sides)?))];
             c = width;
             layers.extend(attention(config, &at.at(1), level, c, Way::Down, sides)?);
             input.push(layers);
@@ -33,9 +34,10 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
         }
         if level != last {
             let at = loader.at("input_blocks").at(input.len()).at(0);
-            input.push(vec![match config.resblock_updown {
-                true => Layer::Res(ResBlock::load(config, &at, [c, c], Change::Down, sides)?),
-                false => Layer::Down(down(config, &at, c, sides)?),
+            input.push(vec![if config.resblock_updown {
+                Layer::Res(Box::new(ResBlock::load(config, &at, [c, c], Change::Down, sides)?))
+            } else {
+                Layer::Down(down(config, &at, c, sides)?)
             }]);
             skips.push(c);
             sides = sides.map(|side| side / 2);
@@ -43,9 +45,9 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
     }
 
     let at = loader.at("middle_block");
-    let mut middle = vec![Layer::Res(ResBlock::load(config, &at.at(0), [c, c], Change::None, sides)?)];
+    let mut middle = vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), [c, c], Change::None, sides)?))];
     middle.push(attend(config, &at.at(1), last, c, Way::Middle, sides)?);
-    middle.push(Layer::Res(ResBlock::load(config, &at.at(2), [c, c], Change::None, sides)?));
+    middle.push(Layer::Res(Box::new(ResBlock::load(config, &at.at(2), [c, c], Change::None, sides)?)));
 
     let mut output = Vec::new();
     for level in (0..levels).rev() {
@@ -54,14 +56,16 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
             let skip = skips.pop().unwrap_or(0); // one was pushed for each of these blocks
             let width = config.width(level);
             let channels = [c + skip, width];
-            let mut layers = vec![Layer::Res(ResBlock::load(config, &at.at(0), channels, Change::None, sides)?)];
+            let mut layers =
+                vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), channels, Change::None, sides)?))];
             c = width;
             layers.extend(attention(config, &at.at(1), level, c, Way::Up, sides)?);
             if level > 0 && i == config.num_res_blocks {
                 let at = at.at(layers.len());
-                layers.push(match config.resblock_updown {
-                    true => Layer::Res(ResBlock::load(config, &at, [c, c], Change::Up, sides)?),
-                    false => Layer::Up(up(config, &at, c, sides)?),
+                layers.push(if config.resblock_updown {
+                    Layer::Res(Box::new(ResBlock::load(config, &at, [c, c], Change::Up, sides)?))
+                } else {
+                    Layer::Up(up(config, &at, c, sides)?)
                 });
                 sides = sides.map(|side| 2 * side);
             }
@@ -123,7 +127,7 @@ fn attend(config: &Config, loader: &Loader<'_>, level: usize, c: usize, way: Way
         _ => config.num_heads,
     };
     Ok(match &config.transformer {
-        Some(t) => Layer::Transformer(SpatialTransformer::load(t, loader, t.depth(level), c, heads, sides)?),
-        None => Layer::Attention(AttentionBlock::load(config, loader, c, heads, sides)?),
+        Some(t) => Layer::Transformer(Box::new(SpatialTransformer::load(t, loader, t.depth(level), c, heads, sides)?)),
+        None => Layer::Attention(Box::new(AttentionBlock::load(config, loader, c, heads, sides)?)),
     })
 }

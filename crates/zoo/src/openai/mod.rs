@@ -17,6 +17,8 @@ use crate::{Inventory, Loader, Result};
 /// Hyperparameters, named as in the original code where they exist there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+// The original's switches, each on its own.
+#[allow(clippy::struct_excessive_bools)]
 pub struct Config {
     /// Side of `z`.
     pub image_size: usize,

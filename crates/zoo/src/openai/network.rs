@@ -15,9 +15,9 @@ use crate::Network;
 #[derive(Debug)]
 pub(super) enum Layer {
     Conv(Conv2d),
-    Res(ResBlock),
-    Attention(AttentionBlock),
-    Transformer(SpatialTransformer),
+    Res(Box<ResBlock>),
+    Attention(Box<AttentionBlock>),
+    Transformer(Box<SpatialTransformer>),
     /// Halves the sides by a convolution, or by means.
     Down(Option<Conv2d>),
     /// Doubles the sides, and convolves if there is a convolution.
@@ -60,14 +60,13 @@ struct Call {
 impl Layer {
     fn forward(&self, x: Tensor<4>, call: &Call) -> Tensor<4> {
         match self {
-            Self::Conv(conv) => conv.forward(x),
+            Self::Conv(conv) | Self::Down(Some(conv)) => conv.forward(x),
             Self::Res(block) => block.forward(x, &call.embedding),
             Self::Attention(block) => block.forward(x),
             Self::Transformer(block) => match &call.context {
                 Some(context) => block.forward(x, context),
                 None => x, // `check` refuses calls without a context where there are transformers
             },
-            Self::Down(Some(conv)) => conv.forward(x),
             Self::Down(None) => average_pool2(x),
             Self::Up(Some(conv)) => conv.forward(upsample2(x)),
             Self::Up(None) => upsample2(x),
