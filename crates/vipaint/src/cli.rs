@@ -158,23 +158,29 @@ pub struct BenchMasks {
     /// Embedded name or file.
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
-    /// The embedded prior whose held-out pictures are used, if --prior is a file.
+    /// The embedded prior whose held-out pictures and judge of classes are used, if --prior is a file.
     #[arg(long, value_name = "NAME")]
     pub held_out: Option<String>,
+    /// Other pictures: an IDX file (labels-idx1 beside images-idx3), or a folder of pictures or of a folder for each class.
+    #[arg(long, value_name = "PATH")]
+    pub pictures: Option<PathBuf>,
+    /// Pictures of each class to leave out first.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Mask protocols, separated by commas.
     #[arg(long, value_name = "LIST", default_value = "half,box,centre,random70")]
     pub masks: String,
-    /// Methods, separated by commas.
-    #[arg(long, value_name = "LIST", default_value = "vipaint K=1,vipaint K=2,vipaint K=4,dps,repaint")]
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +).
+    #[arg(long, value_name = "LIST", default_value = "vipaint k=1,vipaint k=2,vipaint k=4,dps,repaint")]
     pub methods: String,
-    /// Pictures of each class, at most 10.
+    /// Pictures of each class (the held-out set has 10).
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub per_class: usize,
     /// Samples for each picture.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
     pub samples: usize,
     /// Cost for each picture and method in forward calls; a vector-Jacobian product counts two more.
-    #[arg(long, value_name = "CALLS", default_value_t = 700)]
+    #[arg(long, value_name = "CALLS", default_value_t = 2700)]
     pub cost: u64,
     /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]

@@ -118,21 +118,20 @@ impl Settings {
             }
             return Ok(());
         }
-        let known: Vec<String> = self.options.keys().cloned().collect();
-        let Some(slot) = self.options.get_mut(key) else {
-            let known = known.iter().map(String::as_str).chain(SHARED);
+        let Some(before) = self.options.get(key).cloned() else {
+            let known = self.options.keys().map(String::as_str).chain(SHARED);
             let problem = format!("method {} has no such hyperparameter", self.method.name);
             return Err(Error::usage(option, problem, names::remedy(key, known)));
         };
-        let before = slot.clone();
-        *slot = parse(text, &before);
-        // A value of the wrong type fails here, where its key is known.
-        match (self.method.build)(self.options.clone()) {
-            Err(vipaint_core::Error::Option { name: "set", problem }) => {
-                Err(Error::usage(option, problem, format!("the default is {before}")))
-            }
-            _ => Ok(()),
-        }
+        self.method.set(&mut self.options, key, text).map_err(|error| {
+            let problem = match error {
+                vipaint_core::Error::Option { problem, .. } => {
+                    problem.trim_start_matches(&format!("{key}: ")).to_owned()
+                }
+                other => other.to_string(),
+            };
+            Error::usage(option, problem, format!("the default is {before}"))
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -191,16 +190,6 @@ pub fn parse_noise(text: &str) -> Result<Likelihood> {
     match sigma.parse::<f64>() {
         Ok(sigma_y) if sigma_y > 0.0 && sigma_y.is_finite() => Ok(Likelihood { family, sigma_y }),
         _ => Err(wrong("has no positive standard deviation")),
-    }
-}
-
-fn parse(text: &str, default: &Value) -> Value {
-    let one = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-    match default {
-        Value::Array(_) if !text.trim_start().starts_with('[') => {
-            Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(one).collect())
-        }
-        _ => one(text),
     }
 }
 

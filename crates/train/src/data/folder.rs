@@ -30,11 +30,11 @@ pub(super) fn load(path: &Path, held_out: usize, shape: [usize; 3]) -> Result<Da
     Ok(DataSet { train, test, classes })
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(super) fn is_picture(path: &Path) -> bool {
     path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
-fn list(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).map_err(Error::io(path))?;
     let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(Error::io(path))?;
     paths.sort();
@@ -42,7 +42,7 @@ fn list(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The central square of a picture, resized, as planes.
-fn read(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
     let picture = image::open(path).map_err(|e| Error::data(path, e.to_string()))?;
     let side = picture.width().min(picture.height());
     let (x, y) = ((picture.width() - side) / 2, (picture.height() - side) / 2);

@@ -2,12 +2,14 @@
 
 mod folder;
 mod idx;
+mod pictures;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 pub use idx::{read_images, read_labels};
+pub use pictures::read_pictures;
 
 use crate::{Error, Result};
 

@@ -2,12 +2,14 @@
 
 mod files;
 mod report;
+mod rows;
 mod summary;
 
 use std::path::{Path, PathBuf};
 
 pub use files::{Folder, write_atomically};
 pub use report::report;
+pub use rows::RowFile;
 
 use crate::draw::{self, Cell, DrawError, Raster};
 use crate::error::Result;
