@@ -145,7 +145,7 @@ pub struct Fit {
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
     /// The mask, a picture of the same size: white is known, black is hidden.
-    #[arg(long, value_name = "MASK", required_unless_present = "operator", conflicts_with = "operator")]
+    #[arg(long, value_name = "MASK", conflicts_with = "operator")]
     pub mask: Option<PathBuf>,
     /// The colour of known pixels in the mask.
     #[arg(long, value_name = "COLOUR", value_enum, default_value_t = Keep::White)]

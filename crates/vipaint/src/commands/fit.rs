@@ -9,6 +9,10 @@ use super::Session;
 use crate::{cli, validate};
 
 pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
+    let unclear = || Error::usage("fit", "does not know what is missing", "give --mask or --operator");
+    if raw.mask.is_none() && raw.operator.is_none() {
+        return Err(unclear());
+    }
     let plan = validate::ask(raw.ask)?;
     validate::writable("--posterior", &raw.posterior)?;
     let degradation = raw.operator.as_deref().map(Degradation::parse).transpose()?;
@@ -16,7 +20,7 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     let job = super::prepare(&plan, || match (&raw.mask, degradation) {
         (Some(mask), None) => Ok(Given::open(&raw.image, mask, keep)?.into()),
         (None, Some(degradation)) => Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()),
-        _ => Err(Error::usage("fit", "needs to know what to fit", "give --mask or --operator")),
+        _ => Err(unclear()),
     })?;
     let outcome = super::watched(session, |observer| job.fit(observer))?;
     save_posterior(&outcome, &raw.posterior)?;
