@@ -36,12 +36,11 @@ fn main() -> Result<()> {
             let sets: Vec<String> = sets.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             let cost = spent / pictures.len() as u64;
             print!("{operator:30} {:18} cost {cost:4}  {:.2}", format!("{name}{}", sets.concat()), Mean::of(&values));
-            match reference.is_empty() {
-                true => println!(),
-                false => println!("  lead {:.2}", Mean::paired(&reference, &values)),
-            }
             if reference.is_empty() {
+                println!();
                 reference = values;
+            } else {
+                println!("  lead {:.2}", Mean::paired(&reference, &values));
             }
         }
     }

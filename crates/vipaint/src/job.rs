@@ -102,6 +102,7 @@ impl Job {
         }
         let (scene, measurement) = match given {
             Input::Hole(given) => {
+                let given = *given;
                 let name = &given.picture_origin.name;
                 let workspace = Workspace::new(given.picture, given.mask, channels, height, settings.context, name)?;
                 let measurement = measure(&workspace, &prior, settings.noise)?;

@@ -10,14 +10,14 @@ use crate::restore::{Measured, Restoration};
 /// What is given: a picture with a hole, or one that was degraded as a whole.
 pub enum Input {
     /// To be completed.
-    Hole(Given),
+    Hole(Box<Given>),
     /// To be restored.
     Whole(Box<Measured>),
 }
 
 impl From<Given> for Input {
     fn from(given: Given) -> Self {
-        Self::Hole(given)
+        Self::Hole(Box::new(given))
     }
 }
 

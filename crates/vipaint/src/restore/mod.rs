@@ -50,7 +50,6 @@ impl Measured {
 /// is restored.
 #[derive(Debug, Clone)]
 pub struct Restoration {
-    pub(crate) given: Measured,
     /// First row and column in the prior's picture.
     place: (usize, usize),
     width: usize,
@@ -63,6 +62,7 @@ pub struct Restoration {
     /// The true values, `channels` for each pixel, if they are known.
     truth: Option<Vec<f32>>,
     notes: Vec<String>,
+    pub(crate) given: Measured,
 }
 
 impl Restoration {
@@ -86,9 +86,9 @@ impl Restoration {
             let grid = degradation.grid() * factor_here;
             Ok(((n - length) / 2 / grid * grid, length))
         };
-        let ((left, wide), (top, high_)) = (cut(given.picture.width())?, cut(given.picture.height())?);
+        let ((left, wide), (top, tall)) = (cut(given.picture.width())?, cut(given.picture.height())?);
         let times = if given.simulate { 1 } else { factor };
-        let (width, height) = (wide * times, high_ * times);
+        let (width, height) = (wide * times, tall * times);
         let place = ((size - height) / 2, (size - width) / 2);
         let (low, high) = prior.value_range;
 
@@ -101,7 +101,7 @@ impl Restoration {
         let operator = chain(parts)?;
         let unit = |x: usize, y: usize, c: usize| given.picture.unit(left + x, top + y, c);
         let planes = |channels: usize| -> Vec<f32> {
-            (0..channels * high_ * wide).map(|i| unit(i % wide, i / wide % high_, i / (wide * high_))).collect()
+            (0..channels * tall * wide).map(|i| unit(i % wide, i / wide % tall, i / (wide * tall))).collect()
         };
         let likelihood = in_units(noise, (low, high), scale);
         let [oc, oh, ow] = operator.output_shape();
@@ -121,11 +121,11 @@ impl Restoration {
         // Every tensor of the engine is a readable float tensor.
         let y = measurement.y.try_to_vec_as::<f32>().unwrap_or_default();
         let pixels = |i: usize| (0..channels).map(move |c| (i % wide, i / wide, c));
-        let truth = (0..wide * high_).flat_map(pixels).map(|(x, y, c)| unit(x, y, c));
+        let truth = (0..wide * tall).flat_map(pixels).map(|(x, y, c)| unit(x, y, c));
         let mut notes = Vec::new();
-        if (wide, high_) != (given.picture.width(), given.picture.height()) {
+        if (wide, tall) != (given.picture.width(), given.picture.height()) {
             notes.push(format!(
-                "of {name} only the part of {wide}x{high_} pixels at ({left}, {top}) is restored: prior {} makes {size}x{size}",
+                "of {name} only the part of {wide}x{tall} pixels at ({left}, {top}) is restored: prior {} makes {size}x{size}",
                 prior.name
             ));
         }
