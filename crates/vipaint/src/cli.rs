@@ -154,7 +154,7 @@ pub struct Fit {
     #[arg(long, value_name = "OPERATORS")]
     pub operator: Option<String>,
     /// IMAGE is clean: degrade it by --operator first, noise included.
-    #[arg(long, requires = "operator")]
+    #[arg(long)]
     pub simulate: bool,
     #[command(flatten)]
     pub ask: Ask,

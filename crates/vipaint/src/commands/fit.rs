@@ -13,6 +13,9 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     if raw.mask.is_none() && raw.operator.is_none() {
         return Err(unclear());
     }
+    if raw.simulate && raw.operator.is_none() {
+        return Err(Error::usage("--simulate", "has no operator to apply", "give --operator, or leave it out"));
+    }
     let plan = validate::ask(raw.ask)?;
     validate::writable("--posterior", &raw.posterior)?;
     let degradation = raw.operator.as_deref().map(Degradation::parse).transpose()?;
