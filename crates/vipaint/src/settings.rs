@@ -173,18 +173,27 @@ impl Settings {
     }
 }
 
-/// A noise model from its text: `gaussian:0.05`, `laplace:0.05` or `none`.
+/// A noise model from its text: `gaussian:0.05`, `laplace:0.05`, `poisson:100` (photons at white) or `none`.
 ///
 /// # Errors
 /// [`Error::Usage`] when the text is none of these.
 pub fn parse_noise(text: &str) -> Result<Likelihood> {
     let wrong = |problem: &str| {
-        Error::usage("--noise", format!("{text:?} {problem}"), "write gaussian:0.05, laplace:0.05 or none")
+        Error::usage("--noise", format!("{text:?} {problem}"), "write gaussian:0.05, laplace:0.05, poisson:100 or none")
     };
     let (family, sigma) = match text.split_once(':') {
         None if text == "none" => return Ok(Likelihood { family: Family::Gaussian, sigma_y: ROUNDING }),
         Some(("gaussian", sigma)) => (Family::Gaussian, sigma),
         Some(("laplace", sigma)) => (Family::Laplace, sigma),
+        Some(("poisson", peak)) => {
+            return match peak.parse::<f64>() {
+                Ok(peak) if peak > 0.0 && peak.is_finite() => {
+                    let family = Family::Poisson { black: -1.0, white: 1.0 };
+                    Ok(Likelihood { family, sigma_y: 2.0 / peak.sqrt() })
+                }
+                _ => Err(wrong("has no positive number of photons")),
+            };
+        }
         _ => return Err(wrong("is not a kind of noise")),
     };
     match sigma.parse::<f64>() {
@@ -231,10 +240,11 @@ mod tests {
 
     #[test]
     fn noise_is_positive_or_none() {
-        for wrong in ["gaussian", "gaussian:0", "gaussian:-1", "gaussian:nan", "poisson:1", ""] {
+        for wrong in ["gaussian", "gaussian:0", "gaussian:-1", "gaussian:nan", "poisson:0", "photons:1", ""] {
             assert!(parse_noise(wrong).is_err(), "{wrong}");
         }
         assert!(parse_noise("none").is_ok_and(|noise| noise.sigma_y < 0.003));
+        assert!(parse_noise("poisson:100").is_ok_and(|noise| (noise.sigma_y - 0.2).abs() < 1e-12));
         assert_eq!(parse_noise("laplace:.1").map(|noise| noise.family).ok(), Some(Family::Laplace));
     }
 }

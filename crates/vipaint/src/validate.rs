@@ -5,6 +5,8 @@ use std::path::Path;
 use vipaint::save::Folder;
 use vipaint::{Amount, Error, Preset, Result, Settings, names, parse_noise, picture, priors};
 
+use vipaint_core::operator::Shrink;
+
 use crate::cli;
 
 /// What [`cli::Ask`] means.
@@ -50,6 +52,13 @@ pub fn keep(raw: cli::Keep) -> picture::Keep {
     match raw {
         cli::Keep::White => picture::Keep::White,
         cli::Keep::Black => picture::Keep::Black,
+    }
+}
+
+pub fn shrink(raw: cli::Shrink) -> Shrink {
+    match raw {
+        cli::Shrink::Box => Shrink::Box,
+        cli::Shrink::Bicubic => Shrink::Bicubic,
     }
 }
 
