@@ -44,6 +44,11 @@ pub enum Objective {
         /// Weight of the divergence.
         kl: f64,
     },
+    /// Of a reader: cross-entropy, added up over the attributes, of pictures with noise.
+    Attributes {
+        /// Standard deviation of the noise.
+        noise: f64,
+    },
 }
 
 /// One training example, `[c, h, w]` each.
@@ -72,7 +77,7 @@ impl Objective {
                 Parameterization::Edm { sigma_data: *sigma_data },
             ),
             Self::V { schedule } => (Schedule::vp(schedule.clone()), Parameterization::Head { head: Head::V }),
-            Self::Reconstruction { .. } => {
+            Self::Reconstruction { .. } | Self::Attributes { .. } => {
                 return Err(Error::recipe("objective.kind", "must be edm or v for a diffusion prior"));
             }
         };
@@ -106,6 +111,12 @@ impl Objective {
                 }
                 Ok(())
             }
+            Self::Attributes { noise } => {
+                if !(noise.is_finite() && *noise >= 0.0) {
+                    return Err(Error::recipe("objective.noise", "must not be negative"));
+                }
+                Ok(())
+            }
             Self::Reconstruction { l1, kl } => {
                 if [l1, kl].iter().any(|x| !(x.is_finite() && **x >= 0.0)) {
                     return Err(Error::recipe("objective", "l1 and kl must not be negative"));
@@ -133,7 +144,7 @@ impl Loss {
                 }
                 example
             }
-            Objective::V { .. } | Objective::Reconstruction { .. } => {
+            _ => {
                 let t = rng.random_range(0.0..=self.schedule.top().t);
                 let level = self.schedule.level(t);
                 let mut example = Example { input: Vec::new(), target: Vec::new(), time: t };

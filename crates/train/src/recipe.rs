@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use vipaint_eval::reader;
 use vipaint_zoo::{kl_autoencoder, text_unet, unet};
 
 use crate::data::Source;
@@ -47,6 +48,8 @@ pub enum Model {
     },
     /// An autoencoder.
     Autoencoder(kl_autoencoder::Config),
+    /// A reader of attributes.
+    Reader(reader::Config),
 }
 
 impl Model {
@@ -56,6 +59,7 @@ impl Model {
             Self::Unet(config) => [config.channels, config.size, config.size],
             Self::TextUnet { pictures, .. } => *pictures,
             Self::Autoencoder(config) => config.image_shape(),
+            Self::Reader(config) => config.shape(),
         }
     }
 
@@ -64,6 +68,7 @@ impl Model {
             Self::Unet(config) => config.validate()?,
             Self::TextUnet { network, .. } => network.validate()?,
             Self::Autoencoder(config) => config.validate()?,
+            Self::Reader(config) => config.validate()?,
         }
         Ok(())
     }
@@ -149,13 +154,13 @@ impl Recipe {
         self.network.validate()?;
         self.data.validate()?;
         self.objective.validate()?;
-        let diffusion = !matches!(self.objective, Objective::Reconstruction { .. });
-        match self.network {
-            Model::Unet(_) | Model::TextUnet { .. } => {
-                check(diffusion, "objective.kind", "must be edm or v for this family")?
-            }
-            Model::Autoencoder(_) => check(!diffusion, "objective.kind", "must be reconstruction for an autoencoder")?,
-        }
+        let (fits, remedy) = match (&self.network, &self.objective) {
+            (Model::Unet(_), o) => (matches!(o, Objective::Edm { .. } | Objective::V { .. }), "must be edm or v"),
+            (Model::TextUnet { .. }, o) => (matches!(o, Objective::Edm { .. }), "must be edm"),
+            (Model::Autoencoder(_), o) => (matches!(o, Objective::Reconstruction { .. }), "must be reconstruction"),
+            (Model::Reader(_), o) => (matches!(o, Objective::Attributes { .. }), "must be attributes"),
+        };
+        check(fits, "objective.kind", &format!("{remedy} for this family of network"))?;
         check(!self.name.trim().is_empty(), "name", "must not be empty")?;
         check(self.images > 0, "images", "must be at least 1")?;
         check((1..=65536).contains(&o.batch), "optimizer.batch", "must be 1 to 65536")?;

@@ -2,6 +2,7 @@
 
 mod autoencoder;
 mod prior;
+mod reader;
 mod text_prior;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub(crate) fn task<'a>(recipe: &'a Recipe, data: &'a DataSet) -> Result<Box<dyn 
         Model::TextUnet { network, autoencoder, .. } => {
             Box::new(text_prior::TextPrior::new(recipe, network, autoencoder, data)?)
         }
+        Model::Reader(config) => Box::new(reader::Reading::new(recipe, config, data)?),
         Model::Autoencoder(config) => Box::new(autoencoder::Reconstruction::new(recipe, config, data)?),
     })
 }
@@ -54,6 +56,7 @@ pub(crate) fn export(recipe: &Recipe, header: &str, weights: &[f32]) -> Result<V
     match &recipe.network {
         Model::Unet(config) => prior::export(config, header, weights),
         Model::TextUnet { autoencoder, .. } => text_prior::export(autoencoder, header, weights),
+        Model::Reader(_) => reader::export(header, weights),
         Model::Autoencoder(config) => autoencoder::export(config, header, weights),
     }
 }
