@@ -106,13 +106,14 @@ pub fn train(recipe: &Recipe, folder: &Path, options: &Options, on: &mut dyn FnM
     loop {
         let finished = run.checkpoint.state.images >= recipe.images;
         let stop = options.stop.load(Ordering::Relaxed) || options.stop_after.is_some_and(|t| start.elapsed() >= t);
-        if finished || stop || saved.elapsed() >= minutes(recipe.output.checkpoint_minutes) {
-            run.save(on)?;
-            saved = Instant::now();
-        }
+        // Drawn first: a figure measured then may belong into the file.
         if finished || (!stop && drawn.elapsed() >= minutes(recipe.output.sample_minutes)) {
             run.draw(on)?;
             drawn = Instant::now();
+        }
+        if finished || stop || saved.elapsed() >= minutes(recipe.output.checkpoint_minutes) {
+            run.save(on)?;
+            saved = Instant::now();
         }
         if finished || stop {
             let State { images, seconds, .. } = run.checkpoint.state;
@@ -201,8 +202,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn save(&self, on: &mut dyn FnMut(Event)) -> Result<()> {
+    fn save(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
         let path = checkpoint_path(self.folder);
+        self.checkpoint.header = self.task.header();
         self.checkpoint.save(&path)?;
         on(Event::Saved { path });
         Ok(())

@@ -108,6 +108,9 @@ pub struct Header {
     pub sigma_data: f64,
     /// Noise levels of the prior (variance exploding).
     pub schedule: Schedule,
+    /// See [`Prior::decoded_error`].
+    #[serde(default)]
+    pub decoded_error: Vec<(f64, f64)>,
 }
 
 impl Header {
@@ -120,7 +123,17 @@ impl Header {
         sigma_data: f64,
         schedule: Schedule,
     ) -> Self {
-        Self { format: FORMAT, name, network, autoencoder, latent_mean, latent_std, sigma_data, schedule }
+        Self {
+            format: FORMAT,
+            name,
+            network,
+            autoencoder,
+            latent_mean,
+            latent_std,
+            sigma_data,
+            schedule,
+            decoded_error: Vec::new(),
+        }
     }
 
     /// Reads and checks a description from an untrusted file.
@@ -144,6 +157,10 @@ impl Header {
         let fits = |list: &[f64]| list.len() == latent[0] && list.iter().all(|x| x.is_finite());
         if !fits(&header.latent_mean) || !fits(&header.latent_std) || !header.latent_std.iter().all(|s| positive(*s)) {
             return fail("latent_mean and latent_std: must have a number for each channel, the latter positive");
+        }
+        let rises = header.decoded_error.windows(2).all(|w| w[0].0 < w[1].0);
+        if !rises || header.decoded_error.iter().any(|(r, e)| !positive(*r) || !positive(*e)) {
+            return fail("decoded_error: must be pairs of positive numbers, the first rising");
         }
         match &header.schedule {
             Schedule::Ve { sigma_min, sigma_max, rho }
@@ -201,6 +218,7 @@ impl Header {
         let mut prior = Prior::new(self.name.clone(), Arc::new(denoiser), self.schedule.clone(), self.sigma_data);
         let per_channel = |list: &[f64]| list.iter().map(|x| *x as f32).collect();
         let (mean, std) = (per_channel(&self.latent_mean), per_channel(&self.latent_std));
+        prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
         Ok(TextPrior { prior, text: reader })
     }

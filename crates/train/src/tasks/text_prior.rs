@@ -1,13 +1,14 @@
 //! A text-conditioned latent prior: denoiser and text encoder, over a trained autoencoder.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use vipaint_core::Noise;
 use vipaint_core::noise::stream;
-use vipaint_core::prior::{Condition, Guidance};
+use vipaint_core::prior::{Autoencoder, Condition, Guidance};
 use vipaint_nn::layers::weights::{self, Entry};
 use vipaint_zoo::kl_autoencoder::{self, KlAutoencoder};
 use vipaint_zoo::text_unet::{Config, Header, TextUNet};
@@ -49,6 +50,8 @@ pub(super) struct TextPrior<'a> {
     autoencoder: Vec<f32>,
     train: Latents,
     test: Latents,
+    /// See `Header::decoded_error`; measured whenever pictures are drawn.
+    decoded_error: Mutex<Vec<(f64, f64)>>,
 }
 
 impl<'a> TextPrior<'a> {
@@ -93,7 +96,17 @@ impl<'a> TextPrior<'a> {
             Header::new(recipe.name.clone(), config, ae_config, [mean, std], sigma_data, loss.schedule.clone());
         // The same checks as for a file: the shapes must fit.
         let header = Header::from_json(&header.to_json())?;
-        Ok(Self { recipe, data, network, loss, header, autoencoder: ae_values, train, test })
+        Ok(Self {
+            recipe,
+            data,
+            network,
+            loss,
+            header,
+            autoencoder: ae_values,
+            train,
+            test,
+            decoded_error: Mutex::default(),
+        })
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -106,8 +119,8 @@ impl<'a> TextPrior<'a> {
         Tensor::from_data(TensorData::new(values, [count, c, h, w]), device)
     }
 
-    /// Mean squared error of `x0_hat` on held-out latents, given a caption of each.
-    fn errors(&self, network: &TextUNet) -> Vec<NoiseLevelError> {
+    /// Mean squared errors on held-out pictures, given a caption of each: of `x0_hat`, and of the pictures made of it.
+    fn errors(&self, network: &TextUNet, decoder: &dyn Autoencoder) -> [Vec<NoiseLevelError>; 2] {
         let count = self.recipe.output.held_out.min(self.test.values.len());
         let numbers: Vec<usize> = (0..count).collect();
         let jobs: Vec<(f64, &[usize])> =
@@ -120,12 +133,16 @@ impl<'a> TextPrior<'a> {
             let x = x0.clone() + eps * *sigma;
             let texts: Vec<Vec<usize>> = chunk.iter().map(|i| self.test.texts[*i][0].clone()).collect();
             let raw = network.forward(x.clone() * scales.input, &vec![scales.noise; chunk.len()], &texts);
-            let error = x * scales.skip + raw * scales.out - x0;
-            f64::from(error.square().sum().into_scalar::<f32>())
+            let x0_hat = x * scales.skip + raw * scales.out;
+            let truth = pictures(&self.data.test, chunk.iter().copied(), &device);
+            let errors = [x0_hat.clone() - x0, decoder.decode(x0_hat) - truth];
+            errors.map(|e| f64::from(e.square().mean().into_scalar::<f32>()) * chunk.len() as f64)
         });
-        let values = (count * self.shape().iter().product::<usize>()) as f64;
-        let total = |sigma: f64| jobs.iter().zip(&sums).filter(|(j, _)| j.0 == sigma).map(|(_, s)| s).sum::<f64>();
-        heldout::RATIOS.into_iter().map(|sigma| NoiseLevelError { sigma, mse: total(sigma) / values }).collect()
+        [0, 1].map(|which| {
+            let of = |sigma: f64| jobs.iter().zip(&sums).filter(move |(j, _)| j.0 == sigma).map(|(_, s)| s[which]);
+            let mean = |sigma: f64| of(sigma).sum::<f64>() / count as f64;
+            heldout::RATIOS.into_iter().map(|sigma| NoiseLevelError { sigma, mse: mean(sigma) }).collect()
+        })
     }
 }
 
@@ -143,7 +160,8 @@ impl Task for TextPrior<'_> {
     }
 
     fn header(&self) -> String {
-        self.header.to_json()
+        let decoded_error = self.decoded_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Header { decoded_error, ..self.header.clone() }.to_json()
     }
 
     fn loss_and_gradient(&self, shown: &[Shown], values: &[f32], share: f64) -> (f64, Vec<f32>) {
@@ -189,7 +207,10 @@ impl Task for TextPrior<'_> {
         let path = folder.join(format!("samples-{images:08}.png"));
         grid_png(&path, &grid, self.recipe.shape(), columns, 2)?;
         let network = weights::scatter(self.network.clone(), values, &Device::flex());
-        Ok((path, Record::HeldOut { images, errors: self.errors(&network) }))
+        let [errors, decoded] = self.errors(&network, &*loaded.prior.autoencoder);
+        *self.decoded_error.lock().unwrap_or_else(PoisonError::into_inner) =
+            decoded.iter().map(|e| (e.sigma, e.mse.sqrt())).collect();
+        Ok((path, Record::HeldOut { images, errors }))
     }
 }
 
