@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vipaint_core::prior::{Autoencoder, Condition, Context, Denoiser, Prior, per_sample};
+use vipaint_core::prior::{Autoencoder, Condition, Context, Denoiser, Prior, ReadText, TextEncoder, per_sample};
 use vipaint_core::{Level, Schedule};
 use vipaint_nn::layers::Init;
 use vipaint_nn::layers::weights::{self, Entry};
@@ -204,7 +204,7 @@ impl Header {
     ///
     /// # Errors
     /// As [`Config::validate`].
-    pub fn prior(&self, values: &[f32]) -> Result<TextPrior> {
+    pub fn prior(&self, values: &[f32]) -> Result<Prior> {
         let device = Device::flex();
         let blank = self.network.blank(&device)?;
         let count: usize = weights::entries(&blank).iter().map(Entry::len).sum();
@@ -220,17 +220,9 @@ impl Header {
         let (mean, std) = (per_channel(&self.latent_mean), per_channel(&self.latent_std));
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
-        Ok(TextPrior { prior, text: reader })
+        prior.text = Some(reader);
+        Ok(prior)
     }
-}
-
-/// A prior with what turns prompts into conditions.
-#[derive(Clone)]
-pub struct TextPrior {
-    /// The prior.
-    pub prior: Prior,
-    /// Its reader of texts.
-    pub text: Arc<TextReader>,
 }
 
 /// Whether the bytes of a prior file hold a prior of this family.
@@ -256,39 +248,22 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
 ///
 /// # Errors
 /// [`Error`] says what the file lacks or has wrong.
-pub fn load_bytes(bytes: &[u8]) -> Result<TextPrior> {
+pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
     let header = header(bytes)?;
-    let mut loaded = header.prior(&read_weights(bytes, &header.entries()?)?)?;
-    loaded.prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
-    Ok(loaded)
-}
-
-/// What a text encoder made of a text.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReadText {
-    /// For [`Condition::context`].
-    pub context: Context,
-    /// Words that the prior does not know, and did not read.
-    pub unknown: Vec<String>,
-    /// Known words at the end that were too many, and were not read.
-    pub cut: Vec<String>,
+    let mut prior = header.prior(&read_weights(bytes, &header.entries()?)?)?;
+    prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
+    Ok(prior)
 }
 
 /// Tokenizer and text encoder.
 #[derive(Debug)]
-pub struct TextReader {
+struct TextReader {
     config: text::Config,
     encoder: text::Encoder,
 }
 
-impl TextReader {
-    /// The words it knows, sorted.
-    pub fn words(&self) -> &[String] {
-        &self.config.words
-    }
-
-    /// Reads a text.
-    pub fn read(&self, text: &str) -> ReadText {
+impl TextEncoder for TextReader {
+    fn read(&self, text: &str) -> ReadText {
         let tokens = self.config.tokenize(text);
         let embedded = self.encoder.forward(&[tokens.ids], &Device::flex());
         let shape = [self.config.length, self.config.width];

@@ -4,6 +4,7 @@ pub mod analytic;
 mod autoencoder;
 mod condition;
 mod head;
+mod text;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 pub use autoencoder::{Autoencoder, Identity};
 pub use condition::{Condition, Context, Guidance};
 pub use head::Head;
+pub use text::{ReadText, TextEncoder};
 
 use crate::{Level, Result, Schedule};
 
@@ -72,6 +74,8 @@ pub struct Prior {
     /// What a latent prior's `Dec(x0_hat)` does not know of a picture: pairs of a noise-to-signal ratio `sigma / alpha`,
     /// rising, and the root mean square error, a value of a picture, measured on held-out ones. Empty for pixel priors.
     pub decoded_error: Vec<(f64, f64)>,
+    /// What reads prompts, if the prior is conditioned on text.
+    pub text: Option<Arc<dyn TextEncoder>>,
     /// Class names, if the prior is class-conditional.
     pub classes: Vec<String>,
     /// The range of picture values, usually `(-1, 1)`.
@@ -91,6 +95,7 @@ impl Prior {
             autoencoder: Arc::new(Identity),
             data_std,
             decoded_error: Vec::new(),
+            text: None,
             classes: Vec::new(),
             value_range: (-1.0, 1.0),
             denoiser_calls: Arc::default(),
@@ -111,8 +116,8 @@ impl Prior {
         let above = table.partition_point(|(known, _)| *known < ratio);
         match (above.checked_sub(1).map(|i| table[i]), table.get(above)) {
             (None, None) => level.posterior_std(self.data_std),
-            (None, Some((_, error))) | (Some((_, error)), None) => *error,
-            (Some((r0, e0)), Some((r1, e1))) => {
+            (None, Some(&(_, error))) | (Some((_, error)), None) => error,
+            (Some((r0, e0)), Some(&(r1, e1))) => {
                 let share = (ratio / r0).ln() / (r1 / r0).ln();
                 (e0.ln() + share * (e1 / e0).ln()).exp()
             }

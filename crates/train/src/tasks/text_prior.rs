@@ -1,7 +1,7 @@
 //! A text-conditioned latent prior: denoiser and text encoder, over a trained autoencoder.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
@@ -187,19 +187,20 @@ impl Task for TextPrior<'_> {
 
     /// Held-out pictures, unconditional samples, and samples from the captions of those pictures, guided more and more.
     fn draw(&self, values: &[f32], folder: &Path, images: u64) -> Result<(PathBuf, Record)> {
-        let loaded = self.header.prior(&[values, &self.autoencoder].concat())?;
+        let prior = self.header.prior(&[values, &self.autoencoder].concat())?;
         let (columns, seed) = (self.recipe.output.samples.min(self.data.test.len()), self.recipe.seed);
         let mut jobs = vec![(usize::MAX, Guidance::default())];
         for cfg_scale in GRID_SCALES {
             jobs.extend((0..columns).map(|i| {
-                let context = loaded.text.read(&self.data.test.captions[i][0]).context;
-                (i, Guidance::new(Condition::context(context), cfg_scale))
+                let caption = &self.data.test.captions[i][0];
+                let context = prior.text.as_ref().map(|text| Arc::new(text.read(caption).context));
+                (i, Guidance::new(Condition { class: None, context }, cfg_scale))
             }));
         }
         let samples = Pieces::new(self.recipe.optimizer.pieces).map(&jobs, |(number, guidance)| {
             let numbers: Vec<usize> = if *number == usize::MAX { (0..columns).collect() } else { vec![*number] };
-            let z = guided_heun(&loaded.prior, guidance, GRID_STEPS, seed, &numbers)?;
-            Ok(split(loaded.prior.autoencoder.decode(z)))
+            let z = guided_heun(&prior, guidance, GRID_STEPS, seed, &numbers)?;
+            Ok(split(prior.autoencoder.decode(z)))
         });
         let samples = samples.into_iter().collect::<Result<Vec<_>>>()?;
         let mut grid: Vec<Vec<f32>> = (0..columns).map(|i| self.data.test.values(i).collect()).collect();
@@ -207,7 +208,7 @@ impl Task for TextPrior<'_> {
         let path = folder.join(format!("samples-{images:08}.png"));
         grid_png(&path, &grid, self.recipe.shape(), columns, 2)?;
         let network = weights::scatter(self.network.clone(), values, &Device::flex());
-        let [errors, decoded] = self.errors(&network, &*loaded.prior.autoencoder);
+        let [errors, decoded] = self.errors(&network, &*prior.autoencoder);
         *self.decoded_error.lock().unwrap_or_else(PoisonError::into_inner) =
             decoded.iter().map(|e| (e.sigma, e.mse.sqrt())).collect();
         Ok((path, Record::HeldOut { images, errors }))
