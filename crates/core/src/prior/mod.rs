@@ -111,15 +111,22 @@ impl Prior {
     /// The standard deviation, in pictures, by which the likelihood of `Dec(x0_hat)` is widened at a level: the
     /// [measured error](Self::decoded_error), between two measurements in proportion (on logarithmic axes) and beyond them
     /// the outermost one; without measurements that of Gaussian data.
+    ///
+    /// Errors of a picture of `N` values that are decoded from `n < N` are not independent: to first order they are `J e` with
+    /// `n` errors `e` of variance `r^2`, so that `N error^2 = r^2 tr(J^T J)`. A likelihood that takes the values for independent
+    /// counts each error of a latent `N / n` times, and Tweedie's step with it is as many times too long. So the variance is
+    /// multiplied by `N / n`.
     pub fn spread(&self, level: Level) -> f64 {
         let (table, ratio) = (&self.decoded_error, level.ratio());
         let above = table.partition_point(|(known, _)| *known < ratio);
+        let size = |shape: [usize; 3]| shape.iter().product::<usize>() as f64;
+        let shared = (size(self.autoencoder.image_shape(self.shape())) / size(self.shape())).max(1.0).sqrt();
         match (above.checked_sub(1).map(|i| table[i]), table.get(above)) {
             (None, None) => level.posterior_std(self.data_std),
-            (None, Some(&(_, error))) | (Some((_, error)), None) => error,
+            (None, Some(&(_, error))) | (Some((_, error)), None) => shared * error,
             (Some((r0, e0)), Some(&(r1, e1))) => {
                 let share = (ratio / r0).ln() / (r1 / r0).ln();
-                (e0.ln() + share * (e1 / e0).ln()).exp()
+                shared * (e0.ln() + share * (e1 / e0).ln()).exp()
             }
         }
     }
