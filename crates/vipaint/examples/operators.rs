@@ -2,40 +2,37 @@
 //! samples. `cargo run --release -p vipaint --example operators -- [PER_CLASS] [COST]`; seed 0, pictures measured with Gaussian
 //! noise of standard deviation .05.
 
-use vipaint::held_out::HeldOut;
+use vipaint::held_out::{HeldOut, of_each_class};
 use vipaint::picture::Picture;
-use vipaint::{
-    Amount, Degradation, Job, Measured, Origin, Preset, Request, Result, Settings, parse_noise, priors::Source,
-};
+use vipaint::{Amount, Degradation, Job, Measured, Origin, Request, Result, Settings, parse_noise, priors::Source};
+use vipaint_core::prior::Condition;
 use vipaint_eval::fidelity::psnr;
 use vipaint_eval::masks::{Budget, Contender};
 use vipaint_eval::stats::Mean;
 
 const OPERATORS: [&str; 7] =
     ["gaussian:1.5", "bicubic:4", "jpeg:10", "hdr", "motion:7:30", "box:4", "gaussian:1+bicubic:2+jpeg:30"];
-const METHODS: [(&str, &[(&str, &str)]); 4] =
-    [("vipaint K=2", &[]), ("dps", &[("zeta", "0.3")]), ("dps", &[("zeta", "1")]), ("dps", &[("zeta", "3")])];
+const METHODS: [&str; 6] = ["vipaint k=2", "dps zeta=0.3", "dps zeta=1", "dps zeta=3", "dps zeta=10", "dps zeta=30"];
 const SAMPLES: usize = 8;
 
 fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|text| text.parse::<u64>().ok());
     let (per_class, cost) = (numbers.next().unwrap_or(2) as usize, numbers.next().unwrap_or(700));
-    let pictures = HeldOut::of("fashion")?.pictures(per_class)?;
+    let pictures = of_each_class(HeldOut::of("fashion")?.pictures()?, 0, per_class);
     println!("{} pictures, {SAMPLES} samples each, cost {cost} a picture; PSNR of the mean, dB", pictures.len());
     for operator in OPERATORS {
         let mut reference: Vec<f64> = Vec::new();
-        for (name, sets) in METHODS {
+        for name in METHODS {
             let mut spent = 0;
             let values = (pictures.iter())
                 .map(|(values, _)| {
-                    let (psnr, calls) = run(operator, values, name, sets, cost)?;
+                    let (psnr, calls) = run(operator, values, name, cost)?;
                     spent += calls;
                     Ok(psnr)
                 })
                 .collect::<Result<Vec<f64>>>()?;
-            let sets: Vec<String> = sets.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             let cost = spent / pictures.len() as u64;
-            print!("{operator:30} {:18} cost {cost:4}  {:.2}", format!("{name}{}", sets.concat()), Mean::of(&values));
+            print!("{operator:30} {:18} cost {cost:4}  {:.2}", name, Mean::of(&values));
             if reference.is_empty() {
                 println!();
                 reference = values;
@@ -48,21 +45,22 @@ fn main() -> Result<()> {
 }
 
 /// PSNR of the samples' mean, and the cost in forward calls.
-fn run(operator: &str, values: &[f32], name: &str, sets: &[(&str, &str)], cost: u64) -> Result<(f64, u64)> {
+fn run(operator: &str, values: &[f32], name: &str, cost: u64) -> Result<(f64, u64)> {
     let samples: Vec<u8> = values.iter().map(|v| ((v + 1.0) * 127.5).round() as u8).collect();
     let side = values.len().isqrt();
     let picture = Picture::grey(side, side, samples).expect("a picture is a square");
     let origin = Origin::of("held-out picture", b"");
     let degradation = Degradation::parse(operator)?;
-    let contender = Contender::named(name).expect("a contender of the benchmark of masks");
+    let contender = Contender::parse(name).expect("a well-written contender");
     let budget = Budget { cost, samples: SAMPLES as u64 };
-    let mut settings = contender.settings(&budget);
-    settings.extend(sets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let options = contender.options(&budget).expect("options within their domain");
+    let noise = parse_noise("gaussian:0.05")?;
     let request = Request {
         given: Measured { picture, origin, degradation, simulate: true }.into(),
         prior: Source::named("fashion")?.load()?,
-        class: None,
-        settings: Settings::new(contender.method, Preset::Balanced, &settings, parse_noise("gaussian:0.05")?)?,
+        condition: Condition::default(),
+        negative: Condition::default(),
+        settings: Settings::restore(contender.method.name, options, 1.0, None, noise)?,
         seed: 0,
     };
     let amount = Amount { samples: SAMPLES, batch: SAMPLES };

@@ -295,7 +295,13 @@ pub struct Ask {
     /// The class the picture is said to be of: a name or an index of the prior's.
     #[arg(long, value_name = "CLASS")]
     pub class: Option<String>,
-    /// Strength of the class while sampling; 1 is the conditional prior itself.
+    /// What the picture shows, in words, for a prior that reads text.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// What it does not show, in words; needs a --cfg-scale other than 1.
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
     /// vipaint, dps, repaint or unconditional.

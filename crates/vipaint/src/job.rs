@@ -25,8 +25,10 @@ pub struct Request {
     pub given: Input,
     /// The prior.
     pub prior: Prior,
-    /// The class the picture is said to be of, if any.
-    pub class: Option<usize>,
+    /// What the picture is said to be: a class or a text.
+    pub condition: Condition,
+    /// What guidance leads away from, besides nothing in particular.
+    pub negative: Condition,
     /// Method and hyperparameters.
     pub settings: Settings,
     /// The seed of everything random.
@@ -94,7 +96,7 @@ impl Job {
     /// # Errors
     /// When the picture does not suit the prior.
     pub fn new(request: Request) -> Result<Self> {
-        let Request { given, prior, class, settings, seed } = request;
+        let Request { given, prior, condition, negative, settings, seed } = request;
         let [channels, height, width] = prior.autoencoder.image_shape(prior.shape());
         if height != width || ![1, 3].contains(&channels) {
             let problem = format!("makes pictures of {width}x{height} with {channels} channels");
@@ -117,7 +119,7 @@ impl Job {
                 (Scene::Whole(Box::new(restoration)), measurement)
             }
         };
-        let guidance = Guidance::new(Condition { class, context: None }, settings.cfg_scale);
+        let guidance = Guidance { condition, negative, cfg_scale: settings.cfg_scale };
         let problem = Problem::new(prior, measurement, guidance)?;
         Ok(Self { scene, problem, settings, seed })
     }

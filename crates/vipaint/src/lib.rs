@@ -11,7 +11,8 @@
 //! let request = Request {
 //!     given: Given::open("coat.png".as_ref(), "hole.png".as_ref(), Keep::White)?.into(),
 //!     prior: Source::named("fashion")?.load()?,
-//!     class: None,
+//!     condition: Default::default(),
+//!     negative: Default::default(),
 //!     settings: Settings::new("vipaint", Preset::Balanced, &[], parse_noise("gaussian:0.05")?)?,
 //!     seed: 0,
 //! };
@@ -45,3 +46,4 @@ pub use restore::{Degradation, Measured, Restoration};
 pub use scene::{Input, Scene};
 pub use settings::{Preset, Settings, parse_noise};
 pub use vipaint_core::event::{Event, Observer, silent};
+pub use vipaint_core::prior::Condition;

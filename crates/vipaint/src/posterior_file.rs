@@ -108,11 +108,11 @@ impl Job {
         let settings =
             Settings::restore(&stated.method, stated.options, stated.cfg_scale, stated.context, stated.noise)
                 .map_err(|e| bad(format!("was made with options that this version does not know ({e})")))?;
-        let class = stored.guidance.condition.class;
         let request = Request {
             given,
             prior: prior(&stored.prior_name, &stored.prior_hash)?,
-            class,
+            condition: stored.guidance.condition.clone(),
+            negative: stored.guidance.negative.clone(),
             settings,
             seed: stated.seed,
         };
@@ -159,8 +159,9 @@ mod tests {
             mask_origin: Origin::of("mask", b""),
         };
         let settings = Settings::new("vipaint", Preset::Balanced, &sets, noise).expect("they are valid");
-        Job::new(Request { given: given.into(), prior: prior(), class: None, settings, seed: 3 })
-            .expect("it suits the prior")
+        let (condition, negative) = Default::default();
+        let request = Request { given: given.into(), prior: prior(), condition, negative, settings, seed: 3 };
+        Job::new(request).expect("it suits the prior")
     }
 
     fn file() -> Vec<u8> {

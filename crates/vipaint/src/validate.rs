@@ -13,6 +13,8 @@ use crate::cli;
 pub struct Plan {
     pub prior: priors::Source,
     pub class: Option<String>,
+    pub prompt: Option<String>,
+    pub negative_prompt: Option<String>,
     pub settings: Settings,
     pub seed: u64,
 }
@@ -28,7 +30,18 @@ pub fn ask(raw: cli::Ask) -> Result<Plan> {
         sets.push(("cfg_scale".into(), scale.to_string()));
     }
     let settings = Settings::new(&raw.method, preset, &sets, parse_noise(&raw.noise)?)?;
-    Ok(Plan { prior: priors::Source::named(&raw.prior)?, class: raw.class, settings, seed: raw.seed })
+    if raw.negative_prompt.is_some() && settings.cfg_scale == 1.0 {
+        let problem = "has no effect at --cfg-scale 1";
+        return Err(Error::usage("--negative-prompt", problem, "add --cfg-scale 3"));
+    }
+    Ok(Plan {
+        prior: priors::Source::named(&raw.prior)?,
+        class: raw.class,
+        prompt: raw.prompt,
+        negative_prompt: raw.negative_prompt,
+        settings,
+        seed: raw.seed,
+    })
 }
 
 fn key_value(pair: &str) -> Result<(String, String)> {

@@ -3,8 +3,11 @@
 mod error;
 mod file;
 mod header;
+pub mod kl_autoencoder;
 mod network;
 mod precondition;
+pub mod text;
+pub mod text_unet;
 pub mod unet;
 mod weights_file;
 

@@ -19,7 +19,8 @@ pub struct Budget {
 pub struct Contender {
     /// The text it was made from, a row's name.
     pub name: String,
-    method: &'static Method,
+    /// Its method.
+    pub method: &'static Method,
     given: Vec<(String, String)>,
 }
 

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 pub(super) fn load(path: &Path, held_out: usize, shape: [usize; 3]) -> Result<DataSet> {
-    let empty = || Images { shape, bytes: Vec::new(), labels: Vec::new() };
+    let empty = || Images { shape, ..Images::default() };
     let (mut train, mut test, mut classes) = (empty(), empty(), Vec::new());
     for folder in list(path)?.into_iter().filter(|p| p.is_dir()) {
         let label = classes.len();
@@ -27,7 +27,7 @@ pub(super) fn load(path: &Path, held_out: usize, shape: [usize; 3]) -> Result<Da
         let problem = format!("needs class folders with pictures, at least {held_out} in one of them");
         return Err(Error::data(path, problem));
     }
-    Ok(DataSet { train, test, classes })
+    Ok(DataSet { train, test, classes, attributes: Vec::new() })
 }
 
 pub(super) fn is_picture(path: &Path) -> bool {

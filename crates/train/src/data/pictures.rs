@@ -56,5 +56,6 @@ fn from_idx(path: &Path, shape: [usize; 3], classes: &[String]) -> Result<Images
     order.sort_by_key(|i| images.labels[*i]);
     let n = shape.iter().product::<usize>();
     let bytes = order.iter().flat_map(|i| images.bytes[i * n..(i + 1) * n].iter().copied()).collect();
-    Ok(Images { shape, bytes, labels: order.iter().map(|i| images.labels[*i]).collect() })
+    let labels = order.iter().map(|i| images.labels[*i]).collect();
+    Ok(Images { bytes, labels, ..images })
 }

@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use vipaint::save::{Folder, Saved};
 use vipaint::{Degradation, Input, Job, Measured, Outcome, Request, Result, priors};
 
+use vipaint::Condition;
+
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::validate::Plan;
@@ -42,7 +44,17 @@ impl Session {
 fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
     let prior = plan.prior.load()?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
-    let job = Job::new(Request { given: given()?, prior, class, settings: plan.settings.clone(), seed: plan.seed })?;
+    let read = |option: &'static str, text: &Option<String>| {
+        let read = text.as_deref().map(|text| priors::text(&prior, option, text)).transpose()?;
+        for warning in read.iter().flat_map(|read| &read.warnings) {
+            eprintln!("warning: {warning}");
+        }
+        Ok::<_, vipaint::Error>(read.map(|read| read.context))
+    };
+    let condition = Condition { class, context: read("--prompt", &plan.prompt)? };
+    let negative = Condition { class: None, context: read("--negative-prompt", &plan.negative_prompt)? };
+    let (settings, seed) = (plan.settings.clone(), plan.seed);
+    let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
     tell_about(&job);
     Ok(job)
 }

@@ -28,6 +28,8 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
         "condition": {
             "class": class.and_then(|class| prior.classes.get(class)),
             "class_index": class,
+            "text": job.problem.guidance.condition.context.is_some(),
+            "negative_text": job.problem.guidance.negative.context.is_some(),
             "cfg_scale": settings.cfg_scale,
         },
         "noise": job.problem.measurement.likelihood,
