@@ -100,9 +100,7 @@ impl Walk {
         let batch = leaf.dims()[0];
         let x_hat = problem.prior.autoencoder.decode(x0_hat);
         let loss = match self.correction {
-            Correction::Inside => {
-                problem.measurement.nll(x_hat, &vec![level.posterior_std(problem.prior.data_std); batch])
-            }
+            Correction::Inside => problem.measurement.nll(x_hat, &vec![problem.prior.spread(level); batch]),
             Correction::After | Correction::Before => problem.measurement.residual_norm(x_hat),
         };
         let mut grads = loss.sum().backward();

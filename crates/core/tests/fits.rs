@@ -11,7 +11,7 @@ use common::{MixtureProblem, device, to_vec, ve};
 use vipaint_core::event::{Event, silent};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::noise::stream;
-use vipaint_core::operator::Mask;
+use vipaint_core::operator::{KINDS, Mask};
 use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
 use vipaint_core::prior::analytic::Mixture;
 use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
@@ -62,6 +62,36 @@ fn samples_depend_on_neither_number_nor_batch() {
         assert_eq!(weights, split_weights, "{}: the batch size matters to the weights", entry.name);
         assert_eq!(all[2 * 16..4 * 16], few[..], "{}: the number of samples matters", entry.name);
         assert!(all.iter().all(|v| v.is_finite()), "{}", entry.name);
+    }
+}
+
+/// Every sampler under every operator and kind of noise draws finite pictures, the same whatever the batch, or says why it cannot.
+#[test]
+fn every_operator_works_with_every_sampler_or_is_refused_with_a_reason() {
+    let (base, shape) = (pictures(), [1, 4, 4]);
+    let settings =
+        [("iterations", "3"), ("steps", "6"), ("refine_steps", "4"), ("grid_steps", "5"), ("init_samples", "2")];
+    let families = [Family::Gaussian, Family::Laplace, Family::Poisson { black: -1.0, white: 1.0 }];
+    for (i, kind) in KINDS.iter().enumerate() {
+        let operator = (kind.example)(shape, i as u64, &device());
+        let likelihood = Likelihood { family: families[i % 3], sigma_y: 0.1 };
+        let x = Tensor::from_data(TensorData::new(vec![0.2; 16], [1, 1, 4, 4]), &device());
+        let measurement = Measurement::simulate(operator, x, likelihood, 1).unwrap();
+        let problem = Problem::new(base.prior.clone(), measurement, base.guidance.clone()).unwrap();
+        for entry in METHODS {
+            let known = (entry.defaults)();
+            let sampler = entry.with(settings.into_iter().filter(|(k, _)| known.contains_key(*k))).unwrap();
+            let run = |batch| sampler.sample(&problem, &Draw { seed: 4, indices: 0..3, batch }, &mut silent());
+            match (run(3), run(2)) {
+                (Ok(all), Ok(split)) => {
+                    let all = to_vec(all.images.unwrap());
+                    assert!(all.iter().all(|v| v.is_finite()), "{} {}", kind.name, entry.name);
+                    assert_eq!(all, to_vec(split.images.unwrap()), "{} {}", kind.name, entry.name);
+                }
+                (Err(Error::Option { name: "method", problem }), _) => assert!(problem.contains("needs"), "{problem}"),
+                (first, second) => panic!("{} {}: {:?} {:?}", kind.name, entry.name, first.err(), second.err()),
+            }
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! How well methods do: metrics, benchmarks, and judges.
 
 pub mod classifier;
+pub mod fidelity;
 pub mod gate;
 pub mod masks;
+pub mod reader;
 pub mod stats;
 
 /// What can go wrong in an evaluation.
@@ -17,4 +19,4 @@ pub enum Error {
 }
 
 /// A result with this crate's [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use vipaint_zoo::Header;
 
 use crate::adam::State;
 use crate::{Error, Recipe, Result};
@@ -14,7 +13,8 @@ use crate::{Error, Recipe, Result};
 /// A run at rest.
 pub(crate) struct Checkpoint {
     pub recipe: Recipe,
-    pub header: Header,
+    /// What the exported file says about the weights.
+    pub header: String,
     pub state: State,
 }
 
@@ -41,7 +41,7 @@ impl Checkpoint {
         let recipe = toml::to_string(&self.recipe).map_err(|e| fail(e.to_string()))?;
         let metadata = HashMap::from([
             ("recipe".to_string(), recipe),
-            ("header".to_string(), self.header.to_json()),
+            ("header".to_string(), self.header.clone()),
             ("images".to_string(), self.state.images.to_string()),
             ("seconds".to_string(), self.state.seconds.to_string()),
         ]);
@@ -85,7 +85,7 @@ impl Checkpoint {
             images: text("images")?.parse().map_err(|_| fail("images: not a number".into()))?,
             seconds: text("seconds")?.parse().map_err(|_| fail("seconds: not a number".into()))?,
         };
-        Ok(Self { recipe: Recipe::parse(&text("recipe")?)?, header: Header::from_json(&text("header")?)?, state })
+        Ok(Self { recipe: Recipe::parse(&text("recipe")?)?, header: text("header")?, state })
     }
 
     /// Whether a run under `recipe`, with `weights` weights, can go on from here. How long it lasts, its learning rates

@@ -11,7 +11,7 @@ use crate::parallel::Pieces;
 /// Purpose number of this noise.
 const PURPOSE: u64 = 0x4e1d;
 /// Noise-to-signal ratios that are looked at.
-const RATIOS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0];
+pub(crate) const RATIOS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0];
 const BATCH: usize = 25;
 
 /// Mean squared error a value of `x0_hat`.

@@ -1,5 +1,6 @@
 //! The run's log, one JSON object a line.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,25 @@ pub(crate) enum Record {
     Step { images: u64, loss: f64, lr: f64, gradient_norm: f64, images_per_second: f64, seconds: f64 },
     /// Held-out errors of the averaged weights.
     HeldOut { images: u64, errors: Vec<NoiseLevelError> },
+    /// Other held-out figures of the averaged weights.
+    Figures { images: u64, figures: BTreeMap<String, f64> },
 }
 
 impl Record {
     fn images(&self) -> u64 {
         match self {
-            Self::Step { images, .. } | Self::HeldOut { images, .. } => *images,
+            Self::Step { images, .. } | Self::HeldOut { images, .. } | Self::Figures { images, .. } => *images,
+        }
+    }
+
+    /// Held-out figures, each with what it is.
+    pub(crate) fn figures(&self) -> Vec<(String, f64)> {
+        match self {
+            Self::Step { .. } => Vec::new(),
+            Self::HeldOut { errors, .. } => {
+                errors.iter().map(|e| (format!("error at sigma {}", e.sigma), e.mse)).collect()
+            }
+            Self::Figures { figures, .. } => figures.iter().map(|(name, value)| (name.clone(), *value)).collect(),
         }
     }
 }

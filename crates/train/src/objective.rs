@@ -36,6 +36,19 @@ pub enum Objective {
         /// The schedule.
         schedule: Betas,
     },
+    /// Of an autoencoder (Kingma and Welling, 2014): mean squared error, plus `l1` times the mean absolute error, plus `kl`
+    /// times the mean divergence, a value of a latent, of its posterior from a standard Gaussian.
+    Reconstruction {
+        /// Weight of the absolute error.
+        l1: f64,
+        /// Weight of the divergence.
+        kl: f64,
+    },
+    /// Of a reader: cross-entropy, added up over the attributes, of pictures with noise.
+    Attributes {
+        /// Standard deviation of the noise.
+        noise: f64,
+    },
 }
 
 /// One training example, `[c, h, w]` each.
@@ -45,33 +58,30 @@ pub(crate) struct Example {
     pub time: f64,
 }
 
-/// [`Objective`] with its schedule tabulated.
+/// A diffusion objective with its schedule tabulated.
 pub(crate) struct Loss {
     objective: Objective,
-    schedule: Schedule,
+    pub schedule: Schedule,
+    pub parameterization: Parameterization,
 }
 
 impl Objective {
-    /// The exported prior's schedule.
-    pub fn schedule(&self) -> Schedule {
-        match self {
-            Self::Edm { sigma_min, sigma_max, rho, .. } => {
-                Schedule::Ve { sigma_min: *sigma_min, sigma_max: *sigma_max, rho: *rho }
+    /// The loss of a diffusion prior.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for an objective that is none.
+    pub(crate) fn loss(&self) -> Result<Loss> {
+        let (schedule, parameterization) = match self {
+            Self::Edm { sigma_data, sigma_min, sigma_max, rho, .. } => (
+                Schedule::Ve { sigma_min: *sigma_min, sigma_max: *sigma_max, rho: *rho },
+                Parameterization::Edm { sigma_data: *sigma_data },
+            ),
+            Self::V { schedule } => (Schedule::vp(schedule.clone()), Parameterization::Head { head: Head::V }),
+            Self::Reconstruction { .. } | Self::Attributes { .. } => {
+                return Err(Error::recipe("objective.kind", "must be edm or v for a diffusion prior"));
             }
-            Self::V { schedule } => Schedule::vp(schedule.clone()),
-        }
-    }
-
-    /// What the network's output means.
-    pub fn parameterization(&self) -> Parameterization {
-        match self {
-            Self::Edm { sigma_data, .. } => Parameterization::Edm { sigma_data: *sigma_data },
-            Self::V { .. } => Parameterization::Head { head: Head::V },
-        }
-    }
-
-    pub(crate) fn loss(&self) -> Loss {
-        Loss { objective: self.clone(), schedule: self.schedule() }
+        };
+        Ok(Loss { objective: self.clone(), schedule, parameterization })
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -94,9 +104,22 @@ impl Objective {
                 if !(2..=100_000).contains(&steps) {
                     return Err(Error::recipe("objective.schedule", "needs 2 to 100000 timesteps"));
                 }
-                let ends = [self.schedule().bottom(), self.schedule().top()];
+                let schedule = Schedule::vp(schedule.clone());
+                let ends = [schedule.bottom(), schedule.top()];
                 if ends.iter().any(|l| !(l.alpha > 0.0 && l.sigma > 0.0)) || ends[0].ratio() >= ends[1].ratio() {
                     return Err(Error::recipe("objective.schedule", "betas must be in (0, 1)"));
+                }
+                Ok(())
+            }
+            Self::Attributes { noise } => {
+                if !(noise.is_finite() && *noise >= 0.0) {
+                    return Err(Error::recipe("objective.noise", "must not be negative"));
+                }
+                Ok(())
+            }
+            Self::Reconstruction { l1, kl } => {
+                if [l1, kl].iter().any(|x| !(x.is_finite() && **x >= 0.0)) {
+                    return Err(Error::recipe("objective", "l1 and kl must not be negative"));
                 }
                 Ok(())
             }
@@ -121,7 +144,7 @@ impl Loss {
                 }
                 example
             }
-            Objective::V { .. } => {
+            _ => {
                 let t = rng.random_range(0.0..=self.schedule.top().t);
                 let level = self.schedule.level(t);
                 let mut example = Example { input: Vec::new(), target: Vec::new(), time: t };

@@ -65,7 +65,7 @@ fn loss_chart(area: &Area<'_>, records: &[Record]) -> Drawn {
         .iter()
         .filter_map(|r| match r {
             Record::Step { images, loss, .. } => Some((*images as f64 / 1000.0, *loss)),
-            Record::HeldOut { .. } => None,
+            Record::HeldOut { .. } | Record::Figures { .. } => None,
         })
         .collect();
     let Some(last) = points.last() else { return Ok(()) };
@@ -76,7 +76,7 @@ fn loss_chart(area: &Area<'_>, records: &[Record]) -> Drawn {
         .y_label_area_size(56)
         .caption("training loss", ("sans-serif", 20))
         .build_cartesian_2d(0.0..last.0, (low..high).log_scale())?;
-    chart.configure_mesh().x_desc("thousand pictures seen").y_desc("mean squared error of F").draw()?;
+    chart.configure_mesh().x_desc("thousand pictures seen").y_desc("loss").draw()?;
     chart.draw_series(LineSeries::new(points.iter().copied(), BLUE.mix(0.3)))?;
     chart.draw_series(LineSeries::new(smooth(&points), BLUE.stroke_width(2)))?;
     Ok(())
@@ -87,7 +87,7 @@ fn error_chart(area: &Area<'_>, records: &[Record]) -> Drawn {
         .iter()
         .filter_map(|r| match r {
             Record::HeldOut { errors, .. } => Some(errors.iter().map(|e| (e.sigma, e.mse)).collect()),
-            Record::Step { .. } => None,
+            Record::Step { .. } | Record::Figures { .. } => None,
         })
         .collect();
     let Some(first) = curves.first() else { return Ok(()) };

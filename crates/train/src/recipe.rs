@@ -1,9 +1,10 @@
 //! A training run, written down.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use vipaint_zoo::unet;
+use vipaint_eval::reader;
+use vipaint_zoo::{kl_autoencoder, text_unet, unet};
 
 use crate::data::Source;
 use crate::{Error, Objective, Result};
@@ -21,13 +22,56 @@ pub struct Recipe {
     /// Data.
     pub data: Source,
     /// Network.
-    pub network: unet::Config,
+    pub network: Model,
     /// Loss.
     pub objective: Objective,
     /// Optimiser.
     pub optimizer: Optimizer,
     /// What is written on the way.
     pub output: Output,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "kebab-case")]
+pub enum Model {
+    /// A pixel-space prior.
+    Unet(unet::Config),
+    /// A text-conditioned latent prior.
+    TextUnet {
+        /// Text encoder and denoiser.
+        network: text_unet::Config,
+        /// The file of the trained autoencoder.
+        autoencoder: PathBuf,
+        /// Shape `[channels, height, width]` of the pictures.
+        pictures: [usize; 3],
+    },
+    /// An autoencoder.
+    Autoencoder(kl_autoencoder::Config),
+    /// A reader of attributes.
+    Reader(reader::Config),
+}
+
+impl Model {
+    /// Shape `[channels, height, width]` of the pictures.
+    pub fn shape(&self) -> [usize; 3] {
+        match self {
+            Self::Unet(config) => [config.channels, config.size, config.size],
+            Self::TextUnet { pictures, .. } => *pictures,
+            Self::Autoencoder(config) => config.image_shape(),
+            Self::Reader(config) => config.shape(),
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        match self {
+            Self::Unet(config) => config.validate()?,
+            Self::TextUnet { network, .. } => network.validate()?,
+            Self::Autoencoder(config) => config.validate()?,
+            Self::Reader(config) => config.validate()?,
+        }
+        Ok(())
+    }
 }
 
 /// Adam (Kingma and Ba, 2015) with decoupled weight decay, clipping, warm-up and final decay, and the averaged weights.
@@ -68,8 +112,8 @@ pub struct Output {
     pub checkpoint_minutes: f64,
     /// Minutes between sample grids and held-out errors.
     pub sample_minutes: f64,
-    /// Samples of each class on the grid.
-    pub samples_per_class: usize,
+    /// Pictures on a row of the grid: samples of each class, or reconstructions.
+    pub samples: usize,
     /// Held-out pictures for the error by noise level.
     pub held_out: usize,
 }
@@ -95,7 +139,7 @@ impl Recipe {
 
     /// Shape `[channels, height, width]` of the pictures.
     pub fn shape(&self) -> [usize; 3] {
-        [self.network.channels, self.network.size, self.network.size]
+        self.network.shape()
     }
 
     /// Checks every value that can be checked without reading the data.
@@ -110,6 +154,13 @@ impl Recipe {
         self.network.validate()?;
         self.data.validate()?;
         self.objective.validate()?;
+        let (fits, remedy) = match (&self.network, &self.objective) {
+            (Model::Unet(_), o) => (matches!(o, Objective::Edm { .. } | Objective::V { .. }), "must be edm or v"),
+            (Model::TextUnet { .. }, o) => (matches!(o, Objective::Edm { .. }), "must be edm"),
+            (Model::Autoencoder(_), o) => (matches!(o, Objective::Reconstruction { .. }), "must be reconstruction"),
+            (Model::Reader(_), o) => (matches!(o, Objective::Attributes { .. }), "must be attributes"),
+        };
+        check(fits, "objective.kind", &format!("{remedy} for this family of network"))?;
         check(!self.name.trim().is_empty(), "name", "must not be empty")?;
         check(self.images > 0, "images", "must be at least 1")?;
         check((1..=65536).contains(&o.batch), "optimizer.batch", "must be 1 to 65536")?;
@@ -129,7 +180,7 @@ impl Recipe {
         check(fraction(o.class_dropout), "optimizer.class_dropout", "must be in [0, 1)")?;
         check(positive(self.output.checkpoint_minutes), "output.checkpoint_minutes", "must be positive")?;
         check(positive(self.output.sample_minutes), "output.sample_minutes", "must be positive")?;
-        check((1..=100).contains(&self.output.samples_per_class), "output.samples_per_class", "must be 1 to 100")?;
+        check((1..=100).contains(&self.output.samples), "output.samples", "must be 1 to 100")?;
         check(self.output.held_out > 0, "output.held_out", "must be at least 1")
     }
 

@@ -5,29 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor, TensorData};
-use rand::RngExt;
-use vipaint_core::noise::stream;
-use vipaint_nn::layers::weights;
-use vipaint_zoo::unet::UNet;
-use vipaint_zoo::{Family, HEADER_FORMAT, Header};
+use vipaint_nn::layers::weights::Entry;
 
 use crate::adam::State;
 use crate::checkpoint::{Checkpoint, write_atomically};
-use crate::data::{DataSet, Images};
 use crate::log::{Log, Record};
-use crate::objective::Loss;
 use crate::order::Order;
 use crate::parallel::{self, Pieces};
-use crate::picture::{curves_png, grid_png};
-use crate::{Error, NoiseLevelError, Recipe, Result, class_samples, held_out_errors};
+use crate::picture::curves_png;
+use crate::tasks::{self, Task};
+use crate::{Error, Recipe, Result};
 
-/// Purpose number of noise and class dropout.
-const EXAMPLE: u64 = 0x0a02;
 /// Steps between lines of the log.
 const LOG_EVERY: u64 = 25;
-/// Levels of the sampler that draws the grid.
-const GRID_STEPS: usize = 18;
 
 /// What may end a run early.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +46,7 @@ pub enum Event {
         images: u64,
         /// Pictures of the whole run.
         of: u64,
-        /// Mean squared error of the raw output.
+        /// Mean loss.
         loss: f64,
         /// Learning rate.
         lr: f64,
@@ -68,15 +58,15 @@ pub enum Event {
         /// Its path.
         path: PathBuf,
     },
-    /// A grid of samples and the curves were drawn.
+    /// A grid of pictures and the curves were drawn.
     Drawn {
         /// The grid's path.
         path: PathBuf,
     },
-    /// Held-out errors of the averaged weights.
+    /// Held-out figures of the averaged weights.
     HeldOut {
-        /// By noise level.
-        errors: Vec<NoiseLevelError>,
+        /// What each is, and its value.
+        figures: Vec<(String, f64)>,
     },
 }
 
@@ -93,24 +83,20 @@ pub struct Outcome {
 
 /// Trains as the recipe says, in `folder`, from its checkpoint if it has one.
 ///
-/// The folder gets `checkpoint.ckpt.safetensors`, `log.jsonl`, `curves.png` and `samples-<images>.png`.
+/// The folder gets `checkpoint.ckpt.safetensors`, `log.jsonl`, `curves.png` and grids of
+/// pictures, `samples-<images>.png` or `reconstructions-<images>.png`.
 ///
 /// # Errors
 /// [`Error`] says what is wrong with the recipe, the data, the folder or the checkpoint.
 pub fn train(recipe: &Recipe, folder: &Path, options: &Options, on: &mut dyn FnMut(Event)) -> Result<Outcome> {
     recipe.validate()?;
     let data = recipe.data.load(recipe.shape())?;
-    if recipe.network.classes != 0 && recipe.network.classes != data.classes.len() {
-        return Err(Error::recipe(
-            "network.classes",
-            format!("must be 0 or {}, as many as the data have", data.classes.len()),
-        ));
-    }
+    let task = tasks::task(recipe, &data)?;
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let mut run = Run::open(recipe, folder, &data)?;
+    let mut run = Run::open(recipe, folder, &*task, data.train.len())?;
     on(Event::Started {
         parameters: run.checkpoint.state.weights.len(),
-        multiply_adds: recipe.network.multiply_adds(),
+        multiply_adds: task.multiply_adds(),
         images: run.checkpoint.state.images,
     });
 
@@ -120,13 +106,14 @@ pub fn train(recipe: &Recipe, folder: &Path, options: &Options, on: &mut dyn FnM
     loop {
         let finished = run.checkpoint.state.images >= recipe.images;
         let stop = options.stop.load(Ordering::Relaxed) || options.stop_after.is_some_and(|t| start.elapsed() >= t);
-        if finished || stop || saved.elapsed() >= minutes(recipe.output.checkpoint_minutes) {
-            run.save(on)?;
-            saved = Instant::now();
-        }
+        // Drawn first: a figure measured then may belong into the file.
         if finished || (!stop && drawn.elapsed() >= minutes(recipe.output.sample_minutes)) {
             run.draw(on)?;
             drawn = Instant::now();
+        }
+        if finished || stop || saved.elapsed() >= minutes(recipe.output.checkpoint_minutes) {
+            run.save(on)?;
+            saved = Instant::now();
         }
         if finished || stop {
             let State { images, seconds, .. } = run.checkpoint.state;
@@ -136,19 +123,13 @@ pub fn train(recipe: &Recipe, folder: &Path, options: &Options, on: &mut dyn FnM
     }
 }
 
-/// A prior file (f16) of the averaged weights of a run.
+/// The file (f16) of the averaged weights of a run.
 ///
 /// # Errors
 /// [`Error`] if the run has no checkpoint or a weight leaves the range of f16.
 pub fn export(folder: &Path, file: &Path) -> Result<Outcome> {
     let Checkpoint { recipe, header, state } = Checkpoint::load(&checkpoint_path(folder))?;
-    let entries = weights::entries(&recipe.network.blank(&Device::flex())?);
-    let count: usize = entries.iter().map(weights::Entry::len).sum();
-    if count != state.ema.len() {
-        let problem = format!("holds {} weights, its network has {count}", state.ema.len());
-        return Err(Error::Checkpoint { path: checkpoint_path(folder), problem });
-    }
-    write_atomically(file, &vipaint_zoo::encode(&header, &entries, &state.ema)?)?;
+    write_atomically(file, &tasks::export(&recipe, &header, &state.ema)?)?;
     Ok(Outcome { finished: state.images >= recipe.images, images: state.images, seconds: state.seconds })
 }
 
@@ -160,9 +141,7 @@ fn checkpoint_path(folder: &Path) -> PathBuf {
 struct Run<'a> {
     recipe: &'a Recipe,
     folder: &'a Path,
-    data: &'a DataSet,
-    network: UNet,
-    loss: Loss,
+    task: &'a dyn Task,
     pieces: Pieces,
     checkpoint: Checkpoint,
     log: Log,
@@ -172,41 +151,32 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(recipe: &'a Recipe, folder: &'a Path, data: &'a DataSet) -> Result<Self> {
-        let network = recipe.network.blank(&Device::flex())?;
-        let count: usize = weights::entries(&network).iter().map(weights::Entry::len).sum();
+    fn open(recipe: &'a Recipe, folder: &'a Path, task: &'a dyn Task, pictures: usize) -> Result<Self> {
         let path = checkpoint_path(folder);
+        let (recipe_now, header) = (recipe.clone(), task.header());
         let checkpoint = if path.exists() {
-            let mut old = Checkpoint::load(&path)?;
-            old.check(&path, recipe, count)?;
-            old.recipe = recipe.clone();
-            old.header = header(recipe, data);
-            old
+            let old = Checkpoint::load(&path)?;
+            old.check(&path, recipe, task.entries().iter().map(Entry::len).sum())?;
+            Checkpoint { recipe: recipe_now, header, state: old.state }
         } else {
-            let weights = weights::gather(&recipe.network.init(&Device::flex(), recipe.seed)?);
-            Checkpoint { recipe: recipe.clone(), header: header(recipe, data), state: State::new(weights) }
+            Checkpoint { recipe: recipe_now, header, state: State::new(task.init()?) }
         };
         let log = Log::open(&folder.join("log.jsonl"), checkpoint.state.images)?;
-        let order = Order::new(recipe.seed, data.train.len());
+        let order = Order::new(recipe.seed, pictures);
         let pieces = Pieces::new(recipe.optimizer.pieces);
-        let loss = recipe.objective.loss();
-        Ok(Self { recipe, folder, data, network, loss, pieces, checkpoint, log, order, since: (0, 0.0, 0.0, 0.0) })
+        Ok(Self { recipe, folder, task, pieces, checkpoint, log, order, since: (0, 0.0, 0.0, 0.0) })
     }
 
     fn step(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
         let start = Instant::now();
         let optimizer = &self.recipe.optimizer;
         let before = self.checkpoint.state.images;
-        let numbers: Vec<u64> = (before..before + optimizer.batch as u64).collect();
-        let pictures: Vec<usize> = numbers.iter().map(|n| self.order.picture(*n)).collect();
+        let numbers = before..before + optimizer.batch as u64;
+        let shown: Vec<(u64, usize)> = numbers.map(|n| (n, self.order.picture(n))).collect();
         let size = optimizer.batch / optimizer.pieces;
-
-        let weights = &self.checkpoint.state.weights;
-        let (network, loss, data, recipe) = (&self.network, &self.loss, &self.data.train, self.recipe);
+        let (task, weights) = (self.task, &self.checkpoint.state.weights);
         let results = self.pieces.run(|piece| {
-            let mine = piece * size..(piece + 1) * size;
-            let batch = Batch::new(recipe, loss, data, &numbers[mine.clone()], &pictures[mine]);
-            batch.loss_and_gradient(network.clone(), weights, 1.0 / optimizer.pieces as f64)
+            task.loss_and_gradient(&shown[piece * size..(piece + 1) * size], weights, 1.0 / optimizer.pieces as f64)
         });
         let (loss, gradient) = parallel::sum(results);
         if !loss.is_finite() {
@@ -232,86 +202,23 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn save(&self, on: &mut dyn FnMut(Event)) -> Result<()> {
+    fn save(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
         let path = checkpoint_path(self.folder);
+        self.checkpoint.header = self.task.header();
         self.checkpoint.save(&path)?;
         on(Event::Saved { path });
         Ok(())
     }
 
-    /// Sample grid, held-out errors and curves of the averaged weights.
+    /// Pictures, held-out figures and curves of the averaged weights.
     fn draw(&mut self, on: &mut dyn FnMut(Event)) -> Result<()> {
         let state = &self.checkpoint.state;
-        let network = weights::scatter(self.network.clone(), &state.ema, &Device::flex());
-        let prior = vipaint_zoo::prior(self.checkpoint.header.clone(), network);
-        let threads = self.recipe.optimizer.pieces;
-        let per_class = self.recipe.output.samples_per_class;
-
-        let samples = class_samples(&prior, per_class, GRID_STEPS, self.recipe.seed, threads)?;
-        let path = self.folder.join(format!("samples-{:08}.png", state.images));
-        grid_png(&path, &samples, self.recipe.shape(), per_class, 2)?;
-
-        let errors = held_out_errors(&prior, &self.data.test, self.recipe.output.held_out, self.recipe.seed, threads)?;
-        self.log.push(Record::HeldOut { images: state.images, errors: errors.clone() })?;
+        let (path, record) = self.task.draw(&state.ema, self.folder, state.images)?;
+        let figures = record.figures();
+        self.log.push(record)?;
         curves_png(&self.folder.join("curves.png"), &self.log.records)?;
         on(Event::Drawn { path });
-        on(Event::HeldOut { errors });
+        on(Event::HeldOut { figures });
         Ok(())
-    }
-}
-
-fn header(recipe: &Recipe, data: &DataSet) -> Header {
-    let classes = if recipe.network.classes == 0 { Vec::new() } else { data.classes.clone() };
-    Header {
-        format: HEADER_FORMAT,
-        name: recipe.name.clone(),
-        network: Family::Unet(recipe.network.clone()),
-        schedule: recipe.objective.schedule(),
-        parameterization: recipe.objective.parameterization(),
-        data_std: data.train.moments().1,
-        classes,
-        value_range: (-1.0, 1.0),
-        autoencoder: None,
-    }
-}
-
-/// A piece of a batch.
-struct Batch {
-    shape: [usize; 4],
-    input: Vec<f32>,
-    target: Vec<f32>,
-    time: Vec<f64>,
-    classes: Vec<Option<usize>>,
-}
-
-impl Batch {
-    /// Pictures shown as `numbers`, with noise and class dropout keyed by (seed, number).
-    fn new(recipe: &Recipe, loss: &Loss, data: &Images, numbers: &[u64], pictures: &[usize]) -> Self {
-        let [c, h, w] = data.shape;
-        let shape = [numbers.len(), c, h, w];
-        let mut batch = Self { shape, input: Vec::new(), target: Vec::new(), time: Vec::new(), classes: Vec::new() };
-        for (number, picture) in numbers.iter().zip(pictures) {
-            let mut rng = stream(recipe.seed, EXAMPLE, *number);
-            let hidden = rng.random::<f64>() < recipe.optimizer.class_dropout || recipe.network.classes == 0;
-            let x0: Vec<f32> = data.values(*picture).collect();
-            let example = loss.example(&x0, &mut rng);
-            batch.input.extend(example.input);
-            batch.target.extend(example.target);
-            batch.time.push(example.time);
-            batch.classes.push((!hidden).then(|| data.labels[*picture]));
-        }
-        batch
-    }
-
-    /// `share` times the mean squared error, and its gradient.
-    fn loss_and_gradient(self, network: UNet, values: &[f32], share: f64) -> (f64, Vec<f32>) {
-        let device = Device::flex().autodiff();
-        let network = weights::scatter(network, values, &device);
-        let input = Tensor::<4>::from_data(TensorData::new(self.input, self.shape), &device);
-        let target = Tensor::<4>::from_data(TensorData::new(self.target, self.shape), &device);
-        let raw = network.forward(input, &self.time, &self.classes);
-        let loss = (raw - target).square().mean() * share;
-        let value = loss.clone().into_scalar::<f32>();
-        (f64::from(value), weights::gradients(&network, &mut loss.backward()))
     }
 }

@@ -14,18 +14,31 @@ const PURPOSE: u64 = 0x5a3b;
 /// # Errors
 /// Those of the denoiser.
 pub fn heun(prior: &Prior, condition: Condition, steps: usize, seed: u64, indices: &[usize]) -> Result<Tensor<4>> {
+    guided_heun(prior, &Guidance::new(condition, 1.0), steps, seed, indices)
+}
+
+/// [`heun`] with guidance.
+///
+/// # Errors
+/// Those of the denoiser.
+pub fn guided_heun(
+    prior: &Prior,
+    guidance: &Guidance,
+    steps: usize,
+    seed: u64,
+    indices: &[usize],
+) -> Result<Tensor<4>> {
     let levels = prior.schedule.full_grid(steps);
-    let guidance = Guidance::new(condition, 1.0);
     let top = levels[0];
     let mut noise = Noise::new(seed, PURPOSE, indices.iter().copied());
     let mut x = noise.normal(prior.shape(), &Device::flex()) * (prior.schedule.start_std() / top.alpha);
     for (i, level) in levels.iter().enumerate() {
-        let x0 = prior.x0_hat_at(x.clone() * level.alpha, *level, &guidance)?;
+        let x0 = prior.x0_hat_at(x.clone() * level.alpha, *level, guidance)?;
         let Some(next) = levels.get(i + 1) else { return Ok(x0) };
         let slope = (x.clone() - x0) / level.ratio();
         let dr = next.ratio() - level.ratio();
         let trial = x.clone() + slope.clone() * dr;
-        let x0 = prior.x0_hat_at(trial.clone() * next.alpha, *next, &guidance)?;
+        let x0 = prior.x0_hat_at(trial.clone() * next.alpha, *next, guidance)?;
         let slope_there = (trial - x0) / next.ratio();
         x = x + (slope + slope_there) * (0.5 * dr);
     }

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use vipaint_train::{Event, Objective, Options, Recipe, export, held_out_errors, train};
+use vipaint_train::{Event, Model, Objective, Options, Recipe, export, held_out_errors, train};
 
 fn quiet(recipe: &Recipe, folder: &Path) -> vipaint_train::Outcome {
     train(recipe, folder, &Options::default(), &mut |_| {}).unwrap()
@@ -16,6 +16,13 @@ fn tensors(folder: &Path) -> Vec<u8> {
     let bytes = std::fs::read(folder.join("checkpoint.ckpt.safetensors")).unwrap();
     let head = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     bytes[8 + head..].to_vec()
+}
+
+fn unet(recipe: &mut Recipe) -> &mut vipaint_zoo::unet::Config {
+    match &mut recipe.network {
+        Model::Unet(config) => config,
+        other => panic!("the tiny recipe is for a U-Net, not {other:?}"),
+    }
 }
 
 #[test]
@@ -71,7 +78,7 @@ fn both_losses_learn() {
     let schedule = vipaint_core::schedule::Betas::Cosine { steps: 100 };
     let mut v = edm.clone();
     v.objective = Objective::V { schedule };
-    v.network.time_scale = 1.0;
+    unet(&mut v).time_scale = 1.0;
     for (name, recipe) in [("edm", edm), ("v", v)] {
         let folder = root.path().join(name);
         let mut losses = Vec::new();
@@ -106,7 +113,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     train(&recipe, root.path(), &options, &mut |_| {}).unwrap();
     let message = |recipe: &Recipe| train(recipe, root.path(), &options, &mut |_| {}).unwrap_err().to_string();
     let mut other = recipe.clone();
-    other.network.embedding = 32;
+    unet(&mut other).embedding = 32;
     assert!(message(&other).contains("network"));
     assert!(message(&Recipe { seed: 4, ..recipe.clone() }).contains("seed"));
     let file = root.path().join("checkpoint.ckpt.safetensors");

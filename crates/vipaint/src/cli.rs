@@ -34,6 +34,12 @@ pub enum Command {
     Demo(Demo),
     /// Complete the hidden part of a picture.
     Inpaint(Inpaint),
+    /// Sharpen a blurred picture.
+    Deblur(Deblur),
+    /// Enlarge a picture.
+    Upscale(Upscale),
+    /// Undo what a chain of operators did to a picture: blur, shrinking, JPEG, clipping, loss of colour.
+    Restore(Restore),
     /// Optimise the posterior of a picture once and keep it in a file.
     Fit(Fit),
     /// Draw samples from a posterior file.
@@ -53,7 +59,7 @@ pub struct Demo {
     /// Embedded picture: ankle-boot, bag, coat, dress, sandal, shirt, sneaker or trouser.
     #[arg(long, value_name = "NAME", default_value = "ankle-boot")]
     pub picture: String,
-    /// What to hide: half, box, centre (all but it), random70, random92, lines or grid.
+    /// What to hide: half, box, centre (all but it), expand, rotated, thin, thick, rectangles, random70, random92, lines or grid.
     #[arg(long, value_name = "WHAT", default_value = "half")]
     pub hide: String,
     #[command(flatten)]
@@ -78,10 +84,78 @@ pub struct Inpaint {
     pub output: PathBuf,
 }
 
+/// What all restorations of whole pictures share.
+#[derive(Debug, Args)]
+pub struct Whole {
+    /// The measured picture: PNG, JPEG or WebP. Of one that is too large for the prior the middle is restored.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// IMAGE is clean: degrade it first, noise included, and compare the results with it.
+    #[arg(long)]
+    pub simulate: bool,
+    #[command(flatten)]
+    pub ask: Ask,
+    #[command(flatten)]
+    pub amount: Amount,
+    /// Folder for the results.
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Deblur {
+    /// gaussian:SIGMA, motion:LENGTH:ANGLE (pixels, degrees), or a file: a grey picture of the kernel or a table of numbers.
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: String,
+    #[command(flatten)]
+    pub whole: Whole,
+}
+
+#[derive(Debug, Args)]
+pub struct Upscale {
+    /// How many times larger the sides become: 2, 4 or 8.
+    #[arg(long, value_name = "N", default_value_t = 4, allow_negative_numbers = true)]
+    pub factor: usize,
+    /// How the picture was made small: by means over blocks, or the antialiased bicubic kernel.
+    #[arg(long, value_name = "KERNEL", value_enum, default_value_t = Shrink::Bicubic)]
+    pub kernel: Shrink,
+    #[command(flatten)]
+    pub whole: Whole,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shrink {
+    Box,
+    Bicubic,
+}
+
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What happened to the picture, in its order, joined by `+`: gaussian:SIGMA, motion:LENGTH:ANGLE, kernel:FILE, box:N,
+    /// bicubic:N, blocks:N (sums), grey, jpeg:QUALITY, hdr[:GAIN] (contrast times the gain, 2 by default, clipped).
+    #[arg(long, value_name = "OPERATORS")]
+    pub operator: String,
+    #[command(flatten)]
+    pub whole: Whole,
+}
+
 #[derive(Debug, Args)]
 pub struct Fit {
-    #[command(flatten)]
-    pub files: Files,
+    /// The picture: PNG, JPEG or WebP.
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// The mask, a picture of the same size: white is known, black is hidden.
+    #[arg(long, value_name = "MASK", conflicts_with = "operator")]
+    pub mask: Option<PathBuf>,
+    /// The colour of known pixels in the mask.
+    #[arg(long, value_name = "COLOUR", value_enum, default_value_t = Keep::White)]
+    pub mask_keep: Keep,
+    /// What happened to the picture as a whole, as for `vipaint restore`.
+    #[arg(long, value_name = "OPERATORS")]
+    pub operator: Option<String>,
+    /// IMAGE is clean: degrade it by --operator first, noise included.
+    #[arg(long)]
+    pub simulate: bool,
     #[command(flatten)]
     pub ask: Ask,
     /// Posterior file to write.
@@ -178,23 +252,29 @@ pub struct BenchMasks {
     /// Embedded name or file.
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
-    /// The embedded prior whose held-out pictures are used, if --prior is a file.
+    /// The embedded prior whose held-out pictures and judge of classes are used, if --prior is a file.
     #[arg(long, value_name = "NAME")]
     pub held_out: Option<String>,
+    /// Other pictures: an IDX file (labels-idx1 beside images-idx3), or a folder of pictures or of a folder for each class.
+    #[arg(long, value_name = "PATH")]
+    pub pictures: Option<PathBuf>,
+    /// Pictures of each class to leave out first.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Mask protocols, separated by commas.
     #[arg(long, value_name = "LIST", default_value = "half,box,centre,random70")]
     pub masks: String,
-    /// Methods, separated by commas.
-    #[arg(long, value_name = "LIST", default_value = "vipaint K=1,vipaint K=2,vipaint K=4,dps,repaint")]
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +).
+    #[arg(long, value_name = "LIST", default_value = "vipaint k=1,vipaint k=2,vipaint k=4,dps,repaint")]
     pub methods: String,
-    /// Pictures of each class, at most 10.
+    /// Pictures of each class (the held-out set has 10).
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub per_class: usize,
     /// Samples for each picture.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
     pub samples: usize,
     /// Cost for each picture and method in forward calls; a vector-Jacobian product counts two more.
-    #[arg(long, value_name = "CALLS", default_value_t = 700)]
+    #[arg(long, value_name = "CALLS", default_value_t = 2700)]
     pub cost: u64,
     /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
@@ -235,7 +315,13 @@ pub struct Ask {
     /// The class the picture is said to be of: a name or an index of the prior's.
     #[arg(long, value_name = "CLASS")]
     pub class: Option<String>,
-    /// Strength of the class while sampling; 1 is the conditional prior itself.
+    /// What the picture shows, in words, for a prior that reads text.
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// What it does not show, in words; needs a --cfg-scale other than 1.
+    #[arg(long, value_name = "TEXT")]
+    pub negative_prompt: Option<String>,
+    /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
     /// vipaint, dps, repaint or unconditional.
@@ -247,7 +333,7 @@ pub struct Ask {
     /// Set a hyperparameter; may be repeated. A wrong key lists the right ones.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Noise of the known pixels in a range of [-1, 1]: gaussian:S, laplace:S or none.
+    /// Noise of the known pixels in a range of [-1, 1]: gaussian:S, laplace:S, poisson:PEAK (photons at white) or none.
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
     pub noise: String,
     /// Seed of everything random: the same seed gives the same pictures.

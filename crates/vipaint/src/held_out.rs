@@ -18,6 +18,21 @@ pub struct HeldOut {
     border: usize,
 }
 
+/// Values of a picture `[channels, height, width]`, with its class if that is known.
+pub type Picture = (Vec<f32>, Option<usize>);
+
+/// Up to `most` pictures of each class after the first `skip` of it, ordered by class.
+pub fn of_each_class(mut pictures: Vec<Picture>, skip: usize, most: usize) -> Vec<Picture> {
+    pictures.sort_by_key(|(_, class)| *class);
+    let mut seen = std::collections::HashMap::new();
+    pictures.retain(|(_, class)| {
+        let count = seen.entry(*class).or_insert(0);
+        *count += 1;
+        (skip + 1..=skip + most).contains(count)
+    });
+    pictures
+}
+
 /// The set of each embedded prior.
 pub const HELD_OUT: &[HeldOut] = &[HeldOut {
     prior: "fashion",
@@ -40,23 +55,17 @@ impl HeldOut {
         })
     }
 
-    /// The first `most` pictures of each class, ordered by class: values in [-1, 1], `[1, side, side]`, with the class.
+    /// The pictures: values in [-1, 1], `[1, side, side]`, with the class.
     ///
     /// # Errors
     /// [`Error::Input`] when the embedded set is damaged.
-    pub fn pictures(&self, most: usize) -> Result<Vec<(Vec<f32>, Option<usize>)>> {
+    pub fn pictures(&self) -> Result<Vec<Picture>> {
         let (sizes, pixels) = idx(self.images, 3)?;
         let (_, labels) = idx(self.labels, 1)?;
         let (height, width) = (sizes[1], sizes[2]);
         let (b, side) = (self.border, width + 2 * self.border);
-        let mut seen = std::collections::HashMap::new();
         let mut pictures = Vec::new();
         for (pixels, label) in pixels.chunks_exact(height * width).zip(labels) {
-            let count = seen.entry(label).or_insert(0);
-            *count += 1;
-            if *count > most {
-                continue;
-            }
             let mut picture = vec![-1.0; (height + 2 * b) * side];
             for (y, row) in pixels.chunks_exact(width).enumerate() {
                 for (x, pixel) in row.iter().enumerate() {

@@ -13,19 +13,22 @@ use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
 use vipaint_core::sampler::{Draw, Samples};
 
 use crate::error::{Error, Result};
-use crate::given::{Given, Origin};
 use crate::memory;
 use crate::picture::Workspace;
+use crate::restore::{Restoration, in_units};
+use crate::scene::{Input, Scene};
 use crate::settings::Settings;
 
-/// What is asked for: a picture with its mask, a prior, and how to go about it.
+/// What is asked for: a picture with its mask, or one that was degraded, a prior, and how to go about it.
 pub struct Request {
-    /// The picture and its mask.
-    pub given: Given,
+    /// The picture and its mask, or what happened to it.
+    pub given: Input,
     /// The prior.
     pub prior: Prior,
-    /// The class the picture is said to be of, if any.
-    pub class: Option<usize>,
+    /// What the picture is said to be: a class or a text.
+    pub condition: Condition,
+    /// What guidance leads away from, besides nothing in particular.
+    pub negative: Condition,
     /// Method and hyperparameters.
     pub settings: Settings,
     /// The seed of everything random.
@@ -43,8 +46,7 @@ pub struct Amount {
 
 /// A request brought to the prior's size, ready to run.
 pub struct Job {
-    pub(crate) origins: [Origin; 2],
-    pub(crate) workspace: Workspace,
+    pub(crate) scene: Scene,
     pub(crate) problem: Problem,
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
@@ -94,23 +96,37 @@ impl Job {
     /// # Errors
     /// When the picture does not suit the prior.
     pub fn new(request: Request) -> Result<Self> {
-        let Request { given, prior, class, settings, seed } = request;
+        let Request { given, prior, condition, negative, settings, seed } = request;
         let [channels, height, width] = prior.autoencoder.image_shape(prior.shape());
         if height != width || ![1, 3].contains(&channels) {
             let problem = format!("makes pictures of {width}x{height} with {channels} channels");
             return Err(Error::input(prior.name, problem, "take a prior for square pictures with 1 or 3 channels"));
         }
-        let name = &given.picture_origin.name;
-        let workspace = Workspace::new(given.picture, given.mask, channels, height, settings.context, name)?;
-        let measurement = measure(&workspace, &prior, settings.noise)?;
-        let guidance = Guidance::new(Condition { class, context: None }, settings.cfg_scale);
+        let (scene, measurement) = match given {
+            Input::Hole(given) => {
+                let given = *given;
+                let name = &given.picture_origin.name;
+                let workspace = Workspace::new(given.picture, given.mask, channels, height, settings.context, name)?;
+                let measurement = measure(&workspace, &prior, settings.noise)?;
+                (Scene::Hole(Box::new(workspace), [given.picture_origin, given.mask_origin]), measurement)
+            }
+            Input::Whole(_) if settings.context.is_some() => {
+                let problem = "is the square around a hole, and there is none";
+                return Err(Error::usage("--set context", problem, "leave it out"));
+            }
+            Input::Whole(measured) => {
+                let (restoration, measurement) = Restoration::new(*measured, &prior, settings.noise, seed)?;
+                (Scene::Whole(Box::new(restoration)), measurement)
+            }
+        };
+        let guidance = Guidance { condition, negative, cfg_scale: settings.cfg_scale };
         let problem = Problem::new(prior, measurement, guidance)?;
-        Ok(Self { origins: [given.picture_origin, given.mask_origin], workspace, problem, settings, seed })
+        Ok(Self { scene, problem, settings, seed })
     }
 
-    /// The picture that is worked on.
-    pub fn workspace(&self) -> &Workspace {
-        &self.workspace
+    /// What is worked on.
+    pub fn scene(&self) -> &Scene {
+        &self.scene
     }
 
     /// Runs the whole method.
@@ -248,7 +264,5 @@ fn measure(workspace: &Workspace, prior: &Prior, noise: Likelihood) -> Result<Me
     let y: Vec<f32> = scaled.zip(&known).map(|(value, known)| value * known).collect();
     let y = Tensor::from_data(TensorData::new(y, [1, channels, height, width]), &device);
     let operator = Operator::new(&known, shape, &device)?;
-    // The noise is stated in a range of 2.
-    let likelihood = Likelihood { sigma_y: noise.sigma_y * (high - low) / 2.0, ..noise };
-    Ok(Measurement::new(Arc::new(operator), y, likelihood)?)
+    Ok(Measurement::new(Arc::new(operator), y, in_units(noise, (low, high), 1.0))?)
 }

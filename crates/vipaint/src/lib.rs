@@ -1,6 +1,6 @@
 //! VIPaint: restoration of pictures with diffusion priors.
 //!
-//! Data flows one way: a picture and its mask ([`Given`]), a prior ([`priors`]) and [`Settings`] make a [`Request`]; a
+//! Data flows one way: a picture and its mask ([`Given`]) or what happened to it ([`Measured`]), a prior ([`priors`]) and [`Settings`] make a [`Request`]; a
 //! [`Job`] brings it to the prior's size and runs it; the [`Outcome`] is saved. Nothing here prints: loops report to an
 //! observer, which may also stop them.
 //!
@@ -9,9 +9,10 @@
 //!
 //! # fn main() -> vipaint::Result<()> {
 //! let request = Request {
-//!     given: Given::open("coat.png".as_ref(), "hole.png".as_ref(), Keep::White)?,
+//!     given: Given::open("coat.png".as_ref(), "hole.png".as_ref(), Keep::White)?.into(),
 //!     prior: Source::named("fashion")?.load()?,
-//!     class: None,
+//!     condition: Default::default(),
+//!     negative: Default::default(),
 //!     settings: Settings::new("vipaint", Preset::Balanced, &[], parse_noise("gaussian:0.05")?)?,
 //!     seed: 0,
 //! };
@@ -33,12 +34,17 @@ pub mod names;
 pub mod picture;
 mod posterior_file;
 pub mod priors;
+mod restore;
 pub mod save;
+mod scene;
 pub mod settings;
 pub mod speed;
 
 pub use error::{Error, Result};
 pub use given::{Given, Origin};
 pub use job::{Amount, Job, Outcome, Request, Stage};
+pub use restore::{Degradation, Measured, Restoration};
+pub use scene::{Input, Scene};
 pub use settings::{Preset, Settings, parse_noise};
 pub use vipaint_core::event::{Event, Observer, silent};
+pub use vipaint_core::prior::Condition;

@@ -30,6 +30,9 @@ fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
     match command {
         Command::Demo(raw) => commands::demo::run(raw, &session),
         Command::Inpaint(raw) => commands::inpaint::run(raw, &session),
+        Command::Deblur(raw) => commands::deblur::run(raw, &session),
+        Command::Upscale(raw) => commands::upscale::run(raw, &session),
+        Command::Restore(raw) => commands::restore::run(raw, &session),
         Command::Fit(raw) => commands::fit::run(raw, &session),
         Command::Sample(raw) => commands::sample::run(&raw, &session),
         Command::Train(raw) => commands::train::run(raw, &session),

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use crate::given::{Given, Origin};
 use crate::job::{Job, Request};
 use crate::picture::{Keep, Mask, Picture};
+use crate::restore::{Degradation, Measured};
+use crate::scene::{Input, Scene};
 use crate::settings::Settings;
 
 const PICTURE: &str = "vipaint.picture.png";
@@ -25,7 +27,12 @@ const REQUEST: &str = "vipaint.request.json";
 #[derive(Serialize, Deserialize)]
 struct Stated {
     picture: Origin,
-    mask: Origin,
+    /// Of a picture with a hole.
+    #[serde(default)]
+    mask: Option<Origin>,
+    /// Of a picture that was degraded as a whole, and whether that was simulated.
+    #[serde(default)]
+    degradation: Option<(Degradation, bool)>,
     method: String,
     options: Map<String, Value>,
     cfg_scale: f64,
@@ -41,21 +48,30 @@ impl Job {
     /// When the file cannot be put together.
     pub fn posterior_file(&self, fit: &Fit) -> Result<Vec<u8>> {
         let failed = |problem: String| Error::input("posterior", problem, "report this as a defect");
-        let [picture, mask] = self.origins.clone();
+        let png = |png: image::ImageResult<Vec<u8>>| png.map_err(|e| failed(e.to_string()));
+        let (picture, mask, degradation, mut parts) = match &self.scene {
+            Scene::Hole(work, [picture, mask]) => {
+                let parts = vec![(PICTURE, png(work.picture().to_png())?), (MASK, png(work.mask().to_png())?)];
+                (picture.clone(), Some(mask.clone()), None, parts)
+            }
+            Scene::Whole(restoration) => {
+                let Measured { picture, origin, degradation, simulate } = &restoration.given;
+                let parts = vec![(PICTURE, png(picture.to_png())?)];
+                (origin.clone(), None, Some((degradation.clone(), *simulate)), parts)
+            }
+        };
         let Settings { method, options, cfg_scale, context, noise } = self.settings.clone();
-        let stated =
-            Stated { picture, mask, method: method.name.into(), options, cfg_scale, context, noise, seed: self.seed };
-        let stated = serde_json::to_vec(&stated).map_err(|e| failed(e.to_string()))?;
-        let picture = self.workspace.picture().to_png().map_err(|e| failed(e.to_string()))?;
-        let mask = self.workspace.mask().to_png().map_err(|e| failed(e.to_string()))?;
+        let (method, seed) = (method.name.into(), self.seed);
+        let stated = Stated { picture, mask, degradation, method, options, cfg_scale, context, noise, seed };
+        parts.push((REQUEST, serde_json::to_vec(&stated).map_err(|e| failed(e.to_string()))?));
 
         let engine = fit.save(&self.problem, &BTreeMap::new())?;
         let damaged = |e: safetensors::SafeTensorError| failed(e.to_string());
         let (_, metadata) = SafeTensors::read_metadata(&engine).map_err(damaged)?;
         let file = SafeTensors::deserialize(&engine).map_err(damaged)?;
         let mut views = file.tensors();
-        for (name, bytes) in [(PICTURE, &picture), (MASK, &mask), (REQUEST, &stated)] {
-            views.push((name.into(), TensorView::new(Dtype::U8, vec![bytes.len()], bytes).map_err(damaged)?));
+        for (name, bytes) in &parts {
+            views.push(((*name).into(), TensorView::new(Dtype::U8, vec![bytes.len()], bytes).map_err(damaged)?));
         }
         safetensors::serialize(views, metadata.metadata().clone()).map_err(damaged)
     }
@@ -77,21 +93,26 @@ impl Job {
             if view.dtype() == Dtype::U8 { Ok(view.data()) } else { Err(bad(format!("has a damaged part {part}"))) }
         };
         let stated: Stated = serde_json::from_slice(part(REQUEST)?).map_err(|e| bad(format!("is damaged ({e})")))?;
-        let given = Given {
-            picture: Picture::decode(part(PICTURE)?, name)?,
-            picture_origin: stated.picture,
-            mask: Mask::decode(part(MASK)?, name, Keep::White)?,
-            mask_origin: stated.mask,
+        let picture = Picture::decode(part(PICTURE)?, name)?;
+        let given: Input = match (stated.mask, stated.degradation) {
+            (Some(mask_origin), None) => {
+                let mask = Mask::decode(part(MASK)?, name, Keep::White)?;
+                mask.check(&picture, name)?;
+                Given { picture, picture_origin: stated.picture, mask, mask_origin }.into()
+            }
+            (None, Some((degradation, simulate))) => {
+                Measured { picture, origin: stated.picture, degradation, simulate }.into()
+            }
+            _ => return Err(bad("says neither what is hidden nor what happened to the picture".into())),
         };
-        given.mask.check(&given.picture, name)?;
         let settings =
             Settings::restore(&stated.method, stated.options, stated.cfg_scale, stated.context, stated.noise)
                 .map_err(|e| bad(format!("was made with options that this version does not know ({e})")))?;
-        let class = stored.guidance.condition.class;
         let request = Request {
             given,
             prior: prior(&stored.prior_name, &stored.prior_hash)?,
-            class,
+            condition: stored.guidance.condition.clone(),
+            negative: stored.guidance.negative.clone(),
             settings,
             seed: stated.seed,
         };
@@ -138,7 +159,9 @@ mod tests {
             mask_origin: Origin::of("mask", b""),
         };
         let settings = Settings::new("vipaint", Preset::Balanced, &sets, noise).expect("they are valid");
-        Job::new(Request { given, prior: prior(), class: None, settings, seed: 3 }).expect("it suits the prior")
+        let (condition, negative) = Default::default();
+        let request = Request { given: given.into(), prior: prior(), condition, negative, settings, seed: 3 };
+        Job::new(request).expect("it suits the prior")
     }
 
     fn file() -> Vec<u8> {

@@ -1,10 +1,11 @@
 //! Where priors come from: embedded in the program, or a file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use vipaint_core::prior::Prior;
+use vipaint_core::prior::{Context, Prior};
 
 use crate::error::{Error, Result};
 use crate::names;
@@ -116,6 +117,45 @@ pub fn class(prior: &Prior, text: &str) -> Result<usize> {
     })
 }
 
+/// A prompt as a prior reads it.
+pub struct Prompt {
+    /// Its embedding.
+    pub context: Arc<Context>,
+    /// What a user should know about how it was read.
+    pub warnings: Vec<String>,
+}
+
+/// What `--prompt` or `--negative-prompt` means.
+///
+/// # Errors
+/// [`Error::Usage`] when the prior reads no text, or knows no word of it.
+pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
+    let Some(encoder) = &prior.text else {
+        return Err(Error::usage(option, format!("prior {} reads no text", prior.name), "leave the option out"));
+    };
+    let read = encoder.read(text);
+    let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let nothing_known = read.context == encoder.read("").context;
+    if nothing_known {
+        let problem = match read.unknown.is_empty() {
+            true => "says nothing".to_owned(),
+            false => {
+                format!("says nothing that prior {} understands; it does not know {}", prior.name, list(&read.unknown))
+            }
+        };
+        return Err(Error::usage(option, problem, "see the words that it knows with `vipaint prior info`"));
+    }
+    let mut warnings = Vec::new();
+    if !read.unknown.is_empty() {
+        let (name, words) = (&prior.name, list(&read.unknown));
+        warnings.push(format!("{option}: prior {name} does not know {words}; the other words count"));
+    }
+    if !read.cut.is_empty() {
+        warnings.push(format!("{option}: is too long; not read: {}", list(&read.cut)));
+    }
+    Ok(Prompt { context: Arc::new(read.context), warnings })
+}
+
 /// What is known about a prior: its description and its weights.
 ///
 /// # Errors
@@ -123,6 +163,25 @@ pub fn class(prior: &Prior, text: &str) -> Result<usize> {
 pub fn info(source: &Source) -> Result<Value> {
     let bytes = source.bytes()?;
     let prior = source.load()?;
+    if vipaint_zoo::text_unet::is_text_prior(&bytes).map_err(|error| refuse(&source.name(), &error))? {
+        let header = vipaint_zoo::text_unet::header(&bytes).map_err(|error| refuse(&source.name(), &error))?;
+        let mut network = json!(header.network);
+        let words = network["text"]["words"].take();
+        return Ok(json!({
+            "name": prior.name,
+            "hash": prior.hash,
+            "shape": prior.shape(),
+            "pictures": prior.autoencoder.image_shape(prior.shape()),
+            "value_range": prior.value_range,
+            "data_std": prior.data_std,
+            "schedule": header.schedule,
+            "network": network,
+            "autoencoder": header.autoencoder,
+            "decoded_error": header.decoded_error,
+            "words": words,
+            "bytes": bytes.len(),
+        }));
+    }
     let (header, _) = vipaint_zoo::decode(&bytes).map_err(|error| refuse(&source.name(), &error))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(&source.name(), &error.into()))?;
     let parameters: usize = file.tensors().iter().map(|(_, view)| view.shape().iter().product::<usize>()).sum();

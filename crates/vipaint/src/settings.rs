@@ -118,21 +118,20 @@ impl Settings {
             }
             return Ok(());
         }
-        let known: Vec<String> = self.options.keys().cloned().collect();
-        let Some(slot) = self.options.get_mut(key) else {
-            let known = known.iter().map(String::as_str).chain(SHARED);
+        let Some(before) = self.options.get(key).cloned() else {
+            let known = self.options.keys().map(String::as_str).chain(SHARED);
             let problem = format!("method {} has no such hyperparameter", self.method.name);
             return Err(Error::usage(option, problem, names::remedy(key, known)));
         };
-        let before = slot.clone();
-        *slot = parse(text, &before);
-        // A value of the wrong type fails here, where its key is known.
-        match (self.method.build)(self.options.clone()) {
-            Err(vipaint_core::Error::Option { name: "set", problem }) => {
-                Err(Error::usage(option, problem, format!("the default is {before}")))
-            }
-            _ => Ok(()),
-        }
+        self.method.set(&mut self.options, key, text).map_err(|error| {
+            let problem = match error {
+                vipaint_core::Error::Option { problem, .. } => {
+                    problem.trim_start_matches(&format!("{key}: ")).to_owned()
+                }
+                other => other.to_string(),
+            };
+            Error::usage(option, problem, format!("the default is {before}"))
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -174,33 +173,32 @@ impl Settings {
     }
 }
 
-/// A noise model from its text: `gaussian:0.05`, `laplace:0.05` or `none`.
+/// A noise model from its text: `gaussian:0.05`, `laplace:0.05`, `poisson:100` (photons at white) or `none`.
 ///
 /// # Errors
 /// [`Error::Usage`] when the text is none of these.
 pub fn parse_noise(text: &str) -> Result<Likelihood> {
     let wrong = |problem: &str| {
-        Error::usage("--noise", format!("{text:?} {problem}"), "write gaussian:0.05, laplace:0.05 or none")
+        Error::usage("--noise", format!("{text:?} {problem}"), "write gaussian:0.05, laplace:0.05, poisson:100 or none")
     };
     let (family, sigma) = match text.split_once(':') {
         None if text == "none" => return Ok(Likelihood { family: Family::Gaussian, sigma_y: ROUNDING }),
         Some(("gaussian", sigma)) => (Family::Gaussian, sigma),
         Some(("laplace", sigma)) => (Family::Laplace, sigma),
+        Some(("poisson", peak)) => {
+            return match peak.parse::<f64>() {
+                Ok(peak) if peak > 0.0 && peak.is_finite() => {
+                    let family = Family::Poisson { black: -1.0, white: 1.0 };
+                    Ok(Likelihood { family, sigma_y: 2.0 / peak.sqrt() })
+                }
+                _ => Err(wrong("has no positive number of photons")),
+            };
+        }
         _ => return Err(wrong("is not a kind of noise")),
     };
     match sigma.parse::<f64>() {
         Ok(sigma_y) if sigma_y > 0.0 && sigma_y.is_finite() => Ok(Likelihood { family, sigma_y }),
         _ => Err(wrong("has no positive standard deviation")),
-    }
-}
-
-fn parse(text: &str, default: &Value) -> Value {
-    let one = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-    match default {
-        Value::Array(_) if !text.trim_start().starts_with('[') => {
-            Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(one).collect())
-        }
-        _ => one(text),
     }
 }
 
@@ -242,10 +240,11 @@ mod tests {
 
     #[test]
     fn noise_is_positive_or_none() {
-        for wrong in ["gaussian", "gaussian:0", "gaussian:-1", "gaussian:nan", "poisson:1", ""] {
+        for wrong in ["gaussian", "gaussian:0", "gaussian:-1", "gaussian:nan", "poisson:0", "photons:1", ""] {
             assert!(parse_noise(wrong).is_err(), "{wrong}");
         }
         assert!(parse_noise("none").is_ok_and(|noise| noise.sigma_y < 0.003));
+        assert!(parse_noise("poisson:100").is_ok_and(|noise| (noise.sigma_y - 0.2).abs() < 1e-12));
         assert_eq!(parse_noise("laplace:.1").map(|noise| noise.family).ok(), Some(Family::Laplace));
     }
 }

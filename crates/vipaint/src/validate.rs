@@ -5,12 +5,16 @@ use std::path::Path;
 use vipaint::save::Folder;
 use vipaint::{Amount, Error, Preset, Result, Settings, names, parse_noise, picture, priors};
 
+use vipaint_core::operator::Shrink;
+
 use crate::cli;
 
 /// What [`cli::Ask`] means.
 pub struct Plan {
     pub prior: priors::Source,
     pub class: Option<String>,
+    pub prompt: Option<String>,
+    pub negative_prompt: Option<String>,
     pub settings: Settings,
     pub seed: u64,
 }
@@ -26,7 +30,18 @@ pub fn ask(raw: cli::Ask) -> Result<Plan> {
         sets.push(("cfg_scale".into(), scale.to_string()));
     }
     let settings = Settings::new(&raw.method, preset, &sets, parse_noise(&raw.noise)?)?;
-    Ok(Plan { prior: priors::Source::named(&raw.prior)?, class: raw.class, settings, seed: raw.seed })
+    if raw.negative_prompt.is_some() && settings.cfg_scale == 1.0 {
+        let problem = "has no effect at --cfg-scale 1";
+        return Err(Error::usage("--negative-prompt", problem, "add --cfg-scale 3"));
+    }
+    Ok(Plan {
+        prior: priors::Source::named(&raw.prior)?,
+        class: raw.class,
+        prompt: raw.prompt,
+        negative_prompt: raw.negative_prompt,
+        settings,
+        seed: raw.seed,
+    })
 }
 
 fn key_value(pair: &str) -> Result<(String, String)> {
@@ -50,6 +65,13 @@ pub fn keep(raw: cli::Keep) -> picture::Keep {
     match raw {
         cli::Keep::White => picture::Keep::White,
         cli::Keep::Black => picture::Keep::Black,
+    }
+}
+
+pub fn shrink(raw: cli::Shrink) -> Shrink {
+    match raw {
+        cli::Shrink::Box => Shrink::Box,
+        cli::Shrink::Bicubic => Shrink::Bicubic,
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use vipaint_core::prior::{Denoiser, Prior};
 use vipaint_nn::layers::weights::{self, Entry};
 
+use crate::text_unet;
 use crate::unet::UNet;
 use crate::{
     Edm, Error, Family, Headed, Header, Loader, Network, Parameterization, Result, Source, read_weights, write_weights,
@@ -32,6 +33,9 @@ pub fn load_file(path: &Path) -> Result<Prior> {
 /// # Errors
 /// As [`load_file`].
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
+    if text_unet::is_text_prior(bytes)? {
+        return text_unet::load_bytes(bytes);
+    }
     let (header, network) = decode(bytes)?;
     let mut prior = prior(header, network);
     prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));

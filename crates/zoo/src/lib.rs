@@ -4,6 +4,7 @@ pub mod autoencoder;
 mod error;
 mod file;
 mod header;
+pub mod kl_autoencoder;
 mod limits;
 mod loader;
 mod network;
@@ -11,6 +12,8 @@ pub mod openai;
 mod precondition;
 pub mod presets;
 mod source;
+pub mod text;
+pub mod text_unet;
 pub mod unet;
 mod weights_file;
 

@@ -5,7 +5,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::{
-    AttentionBlock, Conv2d, GroupNorm, Init, Linear, ResidualBlock, from_patches, sinusoids, to_patches, weights,
+    AttentionBlock, Conv2d, CrossAttentionBlock, GroupNorm, Init, Linear, ResidualBlock, from_patches, sinusoids,
+    to_patches, weights,
 };
 use vipaint_nn::ops::{GroupNormTail, silu, upsample2};
 
@@ -37,6 +38,15 @@ pub struct Config {
     pub time_scale: f64,
     /// Number of classes; 0 for an unconditional network. There is one more, the null class.
     pub classes: usize,
+    /// Width of the tokens that attention reads a text from, at the levels with attention and the last; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub context: usize,
+}
+
+/// For serde: descriptions from before there were texts stay as they are.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 impl Config {
@@ -83,6 +93,9 @@ impl Config {
         }
         if self.classes > 100_000 {
             return fail("classes", "must be at most 100000");
+        }
+        if self.context > 8192 {
+            return fail("context", "must be at most 8192");
         }
         Ok(())
     }
@@ -169,6 +182,12 @@ impl Config {
                 .then(|| AttentionBlock::new(c, c / self.head_width, c / self.group_width, init))
         };
 
+        let cross = |attends: bool, c: usize, init: &mut Init| {
+            let heads = c / self.head_width;
+            (attends && self.context > 0).then(|| CrossAttentionBlock::new(c, self.context, heads, c / g, init))
+        };
+        let attends = |level: usize| self.attention.contains(&level);
+
         let time_in = Linear::new(e, e, init);
         let class = (self.classes > 0).then(|| Linear::table(self.classes + 1, e, init));
         let time_out = Linear::new(e, e, init);
@@ -181,7 +200,8 @@ impl Config {
             let mut stages = Vec::new();
             for _ in 0..blocks {
                 let residual = ResidualBlock::new(c, width, e, g, init);
-                stages.push(Stage { residual, attention: attention(level, width, init) });
+                let attention = attention(level, width, init);
+                stages.push(Stage { residual, attention, cross: cross(attends(level), width, init) });
                 c = width;
                 skips.push(c);
             }
@@ -189,6 +209,7 @@ impl Config {
         }
         let mid_in = ResidualBlock::new(c, c, e, g, init);
         let mid_attention = AttentionBlock::new(c, c / self.head_width, c / g, init);
+        let mid_cross = cross(true, coarsest, init);
         let mid_out = ResidualBlock::new(coarsest, coarsest, e, g, init);
         let mut up = Vec::new();
         for (level, (&width, &blocks)) in self.widths.iter().zip(&self.blocks).enumerate().rev() {
@@ -196,7 +217,8 @@ impl Config {
             for _ in 0..blocks {
                 let skip = skips.pop().unwrap_or(0); // one was pushed for each of these blocks
                 let residual = ResidualBlock::new(c + skip, width, e, g, init);
-                stages.push(Stage { residual, attention: attention(level, width, init) });
+                let attention = attention(level, width, init);
+                stages.push(Stage { residual, attention, cross: cross(attends(level), width, init) });
                 c = width;
             }
             up.push(Up { stages });
@@ -204,7 +226,21 @@ impl Config {
         let norm = GroupNorm::new(finest, finest / g, init);
         let out = Conv2d::zero(finest, depth, 3, init);
         let config = self.clone();
-        Ok(UNet { time_in, class, time_out, stem, down, mid_in, mid_attention, mid_out, up, norm, out, config })
+        Ok(UNet {
+            time_in,
+            class,
+            time_out,
+            stem,
+            down,
+            mid_in,
+            mid_attention,
+            mid_cross,
+            mid_out,
+            up,
+            norm,
+            out,
+            config,
+        })
     }
 }
 
@@ -213,6 +249,7 @@ impl Config {
 struct Stage {
     residual: ResidualBlock,
     attention: Option<AttentionBlock>,
+    cross: Option<CrossAttentionBlock>,
 }
 
 impl Stage {
@@ -221,14 +258,26 @@ impl Stage {
         if let Some(attention) = &mut self.attention {
             attention.pack();
         }
+        if let Some(cross) = &mut self.cross {
+            cross.pack();
+        }
     }
 
-    fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+    fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>, tokens: Option<&Tensor<3>>) -> Tensor<4> {
         let x = self.residual.forward(x, embedding.clone());
-        match &self.attention {
+        let x = match &self.attention {
             Some(attention) => attention.forward(x),
             None => x,
-        }
+        };
+        read(self.cross.as_ref(), x, tokens)
+    }
+}
+
+/// Attention to the tokens, where there is such a layer and a text.
+fn read(cross: Option<&CrossAttentionBlock>, x: Tensor<4>, tokens: Option<&Tensor<3>>) -> Tensor<4> {
+    match (cross, tokens) {
+        (Some(cross), Some(tokens)) => cross.forward(x, tokens.clone()),
+        _ => x,
     }
 }
 
@@ -255,6 +304,7 @@ pub struct UNet {
     down: Vec<Down>,
     mid_in: ResidualBlock,
     mid_attention: AttentionBlock,
+    mid_cross: Option<CrossAttentionBlock>,
     mid_out: ResidualBlock,
     up: Vec<Up>,
     norm: GroupNorm,
@@ -283,6 +333,9 @@ impl UNet {
         }
         self.mid_in.pack();
         self.mid_attention.pack();
+        if let Some(cross) = &mut self.mid_cross {
+            cross.pack();
+        }
         self.mid_out.pack();
     }
 
@@ -301,9 +354,14 @@ impl UNet {
         silu(self.time_out.forward(silu(h)))
     }
 
-    /// The raw output at `x` `[batch, channels, height, width]`, with a time input and a class (none: the null class) for
-    /// each sample.
-    pub fn forward(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>]) -> Tensor<4> {
+    /// The raw call with a text for each sample, tokens `[batch, length, context]`.
+    pub fn forward_text(
+        &self,
+        x: Tensor<4>,
+        time: &[f64],
+        classes: &[Option<usize>],
+        tokens: Option<&Tensor<3>>,
+    ) -> Tensor<4> {
         let embedding = self.embed(time, classes, &x.device());
         let mut h = self.stem.forward(to_patches(x, self.config.patch));
         let mut skips = Vec::new();
@@ -312,12 +370,13 @@ impl UNet {
                 h = halve.forward(h);
             }
             for stage in &level.stages {
-                h = stage.forward(h, &embedding);
+                h = stage.forward(h, &embedding, tokens);
                 skips.push(h.clone());
             }
         }
         h = self.mid_in.forward(h, embedding.clone());
         h = self.mid_attention.forward(h);
+        h = read(self.mid_cross.as_ref(), h, tokens);
         h = self.mid_out.forward(h, embedding.clone());
         for (i, level) in self.up.iter().enumerate() {
             if i > 0 {
@@ -327,11 +386,17 @@ impl UNet {
                 if let Some(skip) = skips.pop() {
                     h = Tensor::cat(vec![h, skip], 3);
                 }
-                h = stage.forward(h, &embedding);
+                h = stage.forward(h, &embedding, tokens);
             }
         }
         let h = self.norm.forward(h, GroupNormTail { modulation: None, silu: true });
         from_patches(self.out.forward(h), self.config.patch)
+    }
+
+    /// The raw output at `x` `[batch, channels, height, width]`, with a time input and a class (none: the null class) for
+    /// each sample.
+    pub fn forward(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>]) -> Tensor<4> {
+        self.forward_text(x, time, classes, None)
     }
 }
 

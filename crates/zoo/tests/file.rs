@@ -29,6 +29,7 @@ fn header() -> Header {
             embedding: 8,
             time_scale: 16.0,
             classes: 2,
+            context: 0,
         }),
         schedule: Schedule::Ve { sigma_min: 0.02, sigma_max: 40.0, rho: 7.0 },
         parameterization: Parameterization::Edm { sigma_data: 0.7 },

@@ -21,6 +21,7 @@ fn tiny() -> Config {
         embedding: 12,
         time_scale: 16.0,
         classes: 3,
+        context: 0,
     }
 }
 

@@ -96,11 +96,7 @@ impl Operator for Dense {
 
     /// The least-norm solution `A^T (A A^T)^-1 y`, leaving out directions that are hardly measured.
     fn rough_inverse(&self, y: Tensor<4>) -> Tensor<4> {
-        let largest = self.eigenvalues.iter().fold(0.0, |a: f32, b| a.max(*b));
-        let inverse: Vec<f32> =
-            self.eigenvalues.iter().map(|s| if *s > 1e-6 * largest { 1.0 / s } else { 0.0 }).collect();
-        let scaled = self.rotate(y) * tensor(&inverse, self.output_shape(), &self.matrix.device());
-        self.adjoint(multiply(scaled, self.rotation.clone().transpose(), self.output_shape()))
+        self.regularised_inverse(y, 0.0)
     }
 
     fn linear(&self) -> Option<&dyn Linear> {
@@ -128,6 +124,10 @@ impl Linear for Dense {
 
     fn rotate(&self, y: Tensor<4>) -> Tensor<4> {
         multiply(y, self.rotation.clone(), self.output_shape())
+    }
+
+    fn unrotate(&self, y: Tensor<4>) -> Tensor<4> {
+        multiply(y, self.rotation.clone().transpose(), self.output_shape())
     }
 }
 

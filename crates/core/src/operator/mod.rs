@@ -1,16 +1,38 @@
 //! Measurement operators `A` in `y = A(x) + noise`: one file each, listed once in [`KINDS`].
 
+mod blocks;
+mod composition;
 mod dense;
+mod downsample;
+mod gaussian;
+mod grey;
+mod hdr;
+mod jpeg;
+mod kernel;
 mod mask;
+mod matrix;
+mod motion;
 mod protocol;
+mod strokes;
+mod window;
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub use blocks::Blocks;
+pub use composition::Composition;
 pub use dense::Dense;
+pub use downsample::{Downsample, Shrink};
+pub use gaussian::GaussianBlur;
+pub use grey::Grey;
+pub use hdr::HighRange;
+pub use jpeg::Jpeg;
+pub use kernel::{Kernel, Taps};
 pub use mask::Mask;
+pub use motion::motion_taps;
 pub use protocol::{PROTOCOLS, Protocol};
+pub use window::Window;
 
 use crate::{Error, Result};
 
@@ -31,10 +53,16 @@ pub trait Operator: Send + Sync {
     /// `A(x)`, `[batch, ..input_shape]` to `[batch, ..output_shape]`.
     fn apply(&self, x: Tensor<4>) -> Tensor<4>;
 
+    /// The linear map `L` whose gradient [`Self::apply`] has everywhere: `A` itself, unless it is non-linear and its gradient
+    /// is straight-through (Bengio et al., 2013).
+    fn tangent(&self, x: Tensor<4>) -> Tensor<4> {
+        self.apply(x)
+    }
+
     /// A rough picture that explains `y`, to start from: `[batch, ..output_shape]` to `[batch, ..input_shape]`.
     fn rough_inverse(&self, y: Tensor<4>) -> Tensor<4>;
 
-    /// What else a linear operator offers.
+    /// What else a linear operator offers whose singular values are known in closed form.
     fn linear(&self) -> Option<&dyn Linear> {
         None
     }
@@ -55,6 +83,22 @@ pub trait Linear: Operator {
     /// `U^T y`: the basis in which `A A^T` is diagonal. An orthogonal map, the identity unless said otherwise.
     fn rotate(&self, y: Tensor<4>) -> Tensor<4> {
         y
+    }
+
+    /// `U y`, the inverse of [`Self::rotate`]; it must be given along with it.
+    fn unrotate(&self, y: Tensor<4>) -> Tensor<4> {
+        y
+    }
+
+    /// `A^T (A A^T + noise s_max I)^-1 y`: the mean of white `x` given `y` with noise of a variance relative to the largest
+    /// measured one. Without noise the least-norm solution, in which directions that are hardly measured
+    /// (`s < 1e-6 s_max`) are left out.
+    fn regularised_inverse(&self, y: Tensor<4>, noise: f64) -> Tensor<4> {
+        let spectrum = self.spectrum();
+        let largest = values(&spectrum).into_iter().fold(0.0f32, f32::max);
+        let measured = spectrum.clone().greater_equal_elem(1e-6 * largest).float();
+        let damped = spectrum + (noise as f32 * largest).max(f32::MIN_POSITIVE);
+        self.adjoint(self.unrotate(self.rotate(y) * measured / damped))
     }
 }
 
@@ -85,7 +129,19 @@ impl Saved {
 pub type Loader = fn(&Saved, &Device) -> Result<Arc<dyn Operator>>;
 
 /// Every operator: its name, how it is loaded, and an example of an input shape for the property tests.
-pub const KINDS: &[Kind] = &[mask::KIND, dense::KIND];
+pub const KINDS: &[Kind] = &[
+    mask::KIND,
+    dense::KIND,
+    gaussian::KIND,
+    kernel::KIND,
+    downsample::KIND,
+    blocks::KIND,
+    grey::KIND,
+    window::KIND,
+    jpeg::KIND,
+    hdr::KIND,
+    composition::KIND,
+];
 
 /// A row of [`KINDS`].
 pub struct Kind {
@@ -105,6 +161,26 @@ pub fn load(saved: &Saved, device: &Device) -> Result<Arc<dyn Operator>> {
     let kind = KINDS.iter().find(|kind| kind.name == saved.kind);
     let kind = kind.ok_or_else(|| Error::PosteriorFile(format!("unknown operator {:?}", saved.kind)))?;
     (kind.load)(saved, device)
+}
+
+/// `f(x)` with the gradient of `tangent(x)`, which is linear.
+fn straight_through(
+    x: Tensor<4>,
+    tangent: impl Fn(Tensor<4>) -> Tensor<4>,
+    f: impl Fn(Tensor<4>) -> Tensor<4>,
+) -> Tensor<4> {
+    let fixed = x.clone().detach();
+    let value = f(fixed.clone());
+    // A sum that is exact in value: where nothing is tracked, tangent(x) - tangent(x) is 0.
+    value + (tangent(x) - tangent(fixed))
+}
+
+/// Checks the values of black and white that a non-linear operator is told.
+fn check_range(kind: &str, (low, high): (f64, f64)) -> Result<()> {
+    if low.is_finite() && high.is_finite() && high - low > 1e-3 {
+        return Ok(());
+    }
+    Err(Error::option("operator", format!("{kind}: the values of black and white make no range: {low} to {high}")))
 }
 
 /// A tensor's values in row-major order.

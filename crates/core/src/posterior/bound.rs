@@ -128,7 +128,7 @@ impl Bound {
             z = q.land(k, hop.mean, &mut noise);
             x0_hat = prior.x0_hat_at(z.clone(), q.keypoints[k].level, guidance)?;
         }
-        let spread = if self.widen { q.bottom().level.posterior_std(prior.data_std) } else { 0.0 };
+        let spread = if self.widen { prior.spread(q.bottom().level) } else { 0.0 };
         let x_hat = prior.autoencoder.decode(x0_hat);
         let nll = problem.measurement.nll(x_hat, &vec![spread; self.mc_samples]);
 

@@ -84,21 +84,34 @@ pub fn method(name: &str) -> Result<&'static Method> {
 }
 
 impl Method {
-    /// Builds the sampler with some options changed. A value that does not parse as JSON is taken as text, and a comma-
-    /// separated list as an array.
+    /// Builds the sampler with some options changed, each as by [`Self::set`].
     ///
     /// # Errors
-    /// An unknown option (the message lists the known ones) or a value outside its domain.
+    /// Those of [`Self::set`], and a value outside its domain.
     pub fn with<'a>(&self, settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Box<dyn Sampler>> {
         let mut options = (self.defaults)();
         for (key, value) in settings {
-            let known = options.keys().cloned().collect::<Vec<_>>().join(", ");
-            let Some(slot) = options.get_mut(key) else {
-                return Err(Error::option("set", format!("{} has no option {key:?}; known: {known}", self.name)));
-            };
-            *slot = parse(value, slot);
+            self.set(&mut options, key, value)?;
         }
         (self.build)(options)
+    }
+
+    /// Sets one option from its text: JSON, a word, or a comma-separated list.
+    ///
+    /// # Errors
+    /// An unknown option (the message lists the known ones) or a value of the wrong type.
+    pub fn set(&self, options: &mut Map<String, Value>, key: &str, text: &str) -> Result<()> {
+        let known = options.keys().cloned().collect::<Vec<_>>().join(", ");
+        let Some(slot) = options.get_mut(key) else {
+            return Err(Error::option("set", format!("{} has no option {key:?}; known: {known}", self.name)));
+        };
+        *slot = parse(text, slot);
+        // A value of the wrong type fails here, where its key is known; one outside its domain may yet become valid
+        // together with others.
+        match (self.build)(options.clone()) {
+            Err(Error::Option { name: "set", problem }) => Err(Error::option("set", format!("{key}: {problem}"))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,21 +1,21 @@
 //! Inpainting methods side by side on real pictures: every picture under every mask with every method, at equal cost.
 
-mod budget;
+mod contender;
 mod page;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use vipaint_core::event::silent;
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::operator::{Mask, Protocol};
 use vipaint_core::posterior::Problem;
 use vipaint_core::prior::{Guidance, Prior};
-use vipaint_core::sampler::{Draw, method};
+use vipaint_core::sampler::Draw;
 
-pub use budget::{Budget, CONTENDERS, Contender};
-pub use page::{Page, Summary, markdown, summarise};
+pub use contender::{Budget, Contender};
+pub use page::{Grid, Page, Summary, markdown, summarise};
 
 use crate::Result;
 
@@ -28,7 +28,7 @@ pub struct Benchmark<'a> {
     /// Names of mask protocols.
     pub masks: &'a [&'static Protocol],
     /// The methods.
-    pub contenders: &'a [&'static Contender],
+    pub contenders: &'a [Contender],
     /// Samples for each picture.
     pub samples: usize,
     /// Cost for each picture and method, in forward calls.
@@ -42,16 +42,16 @@ pub struct Benchmark<'a> {
 }
 
 /// The result of one method on one picture under one mask.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// Index of the picture.
     pub picture: usize,
     /// Its class.
     pub class: Option<usize>,
     /// The mask protocol.
-    pub mask: &'static str,
-    /// The method.
-    pub method: &'static str,
+    pub mask: String,
+    /// The contender's name.
+    pub method: String,
     /// PSNR of the samples' mean inside the hole, dB, peak = the prior's value range.
     pub psnr_mean: f64,
     /// Highest PSNR of a sample inside the hole.
@@ -66,35 +66,57 @@ pub struct Row {
     pub vjps: u64,
     /// Seconds, with as many pictures side by side as there are threads.
     pub seconds: f64,
-    /// The completed pictures, known pixels as given.
-    #[serde(skip)]
-    pub images: Vec<f32>,
+    /// The completed pictures, known pixels as given, as bytes from 0 (the lowest value) to 255 `[samples, c, h, w]`; only of
+    /// pictures that the page shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<u8>,
 }
 
 impl Benchmark<'_> {
-    /// Runs everything, pictures side by side on the threads of the pool; `done` hears of every finished row.
+    /// Runs what is missing in `earlier`, pictures side by side on the threads of the pool, and returns all rows in order.
+    /// `done` hears of every finished row, and `tick` is asked at every step of a method; when one of them breaks, rows that
+    /// `done` has not heard of are lost.
     ///
     /// # Errors
-    /// The first error of a method.
-    pub fn run(&self, done: &(dyn Fn(&Row) + Sync)) -> Result<Vec<Row>> {
-        let rows: Vec<Result<Vec<Row>>> = (0..self.pictures.len())
-            .into_par_iter()
-            .map(|picture| {
-                let mut rows = Vec::new();
-                for mask in self.masks {
-                    for contender in self.contenders {
-                        let row = self.row(picture, mask, contender)?;
-                        done(&row);
-                        rows.push(row);
-                    }
-                }
-                Ok(rows)
-            })
+    /// The first error of a method, or [`vipaint_core::Error::Interrupted`].
+    pub fn run(
+        &self,
+        earlier: &[Row],
+        done: &(dyn Fn(&Row) -> ControlFlow<()> + Sync),
+        tick: &(dyn Fn() -> ControlFlow<()> + Sync),
+    ) -> Result<Vec<Row>> {
+        let cases: Vec<_> = (0..self.pictures.len())
+            .flat_map(|picture| self.masks.iter().map(move |mask| (picture, *mask)))
+            .flat_map(|(picture, mask)| self.contenders.iter().map(move |contender| (picture, mask, contender)))
             .collect();
-        Ok(rows.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        (cases.into_par_iter().with_max_len(1))
+            .map(|(picture, mask, contender)| {
+                let same = |r: &&Row| r.picture == picture && r.mask == mask.name && r.method == contender.name;
+                if let Some(row) = earlier.iter().find(same) {
+                    return Ok(row.clone());
+                }
+                let row = self.row(picture, mask, contender, tick)?;
+                if done(&row).is_break() {
+                    return Err(vipaint_core::Error::Interrupted.into());
+                }
+                Ok(row)
+            })
+            .collect()
     }
 
-    fn row(&self, picture: usize, mask: &'static Protocol, contender: &'static Contender) -> Result<Row> {
+    /// Pictures that the page shows: spread over the set, which is ordered by class.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = usize> {
+        let (n, shown) = (self.pictures.len(), page::SHOWN.min(self.pictures.len()));
+        (0..shown).map(move |i| i * n / shown)
+    }
+
+    fn row(
+        &self,
+        picture: usize,
+        mask: &Protocol,
+        contender: &Contender,
+        tick: &(dyn Fn() -> ControlFlow<()> + Sync),
+    ) -> Result<Row> {
         let device = Device::flex();
         let prior = self.prior.counting_anew();
         let shape = prior.shape();
@@ -108,11 +130,13 @@ impl Benchmark<'_> {
         let likelihood = Likelihood { family: Family::Gaussian, sigma_y: self.sigma_y };
         let measurement = Measurement::new(operator, y, likelihood)?;
         let problem = Problem::new(prior, measurement, Guidance::default())?;
-        let settings = contender.settings(&Budget { cost: self.cost, samples: self.samples as u64 });
-        let sampler = method(contender.method)?.with(settings.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
+        let sampler = contender.sampler(&Budget { cost: self.cost, samples: self.samples as u64 })?;
         let started = std::time::Instant::now();
         let draw = Draw { seed, indices: 0..self.samples, batch: self.samples };
-        let samples = sampler.sample(&problem, &draw, &mut silent())?;
+        let samples = sampler.sample(&problem, &draw, &mut |_| tick())?;
+        if samples.interrupted {
+            return Err(vipaint_core::Error::Interrupted.into());
+        }
         let seconds = started.elapsed().as_secs_f64();
         let images = samples.images.and_then(|i| i.try_into_vec_as::<f32>().ok()).unwrap_or_default();
         let (low, high) = (problem.prior.value_range.0 as f32, problem.prior.value_range.1 as f32);
@@ -135,8 +159,8 @@ impl Benchmark<'_> {
         Ok(Row {
             picture,
             class: *class,
-            mask: mask.name,
-            method: contender.name,
+            mask: mask.name.into(),
+            method: contender.name.clone(),
             psnr_mean: measures[0],
             psnr_best: measures[1],
             diversity: measures[2],
@@ -144,9 +168,14 @@ impl Benchmark<'_> {
             calls: calls.denoiser,
             vjps: calls.vjp,
             seconds,
-            images: completed,
+            images: if self.shown().any(|shown| shown == picture) { bytes(&completed, low, high) } else { Vec::new() },
         })
     }
+}
+
+/// Values between `low` and `high` as bytes.
+fn bytes(values: &[f32], low: f32, high: f32) -> Vec<u8> {
+    values.iter().map(|v| ((v - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8).collect()
 }
 
 /// In-hole PSNR of the mean, best in-hole PSNR of a sample, and diversity over the value range.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use vipaint_core::operator::Protocol;
 
 use super::{Benchmark, Row};
 use crate::stats::Mean;
@@ -12,8 +13,8 @@ use crate::stats::Mean;
 pub struct Summary {
     /// The mask protocol.
     pub mask: &'static str,
-    /// The method.
-    pub method: &'static str,
+    /// The contender's name.
+    pub method: String,
     /// In-hole PSNR of the samples' mean, dB.
     pub psnr_mean: Mean,
     /// Best in-hole PSNR of the samples, dB.
@@ -36,8 +37,18 @@ pub struct Summary {
 pub struct Page {
     /// Markdown.
     pub text: String,
-    /// File name, width, height, grey pixels.
-    pub pictures: Vec<(String, u32, u32, Vec<u8>)>,
+    /// Grids of samples.
+    pub pictures: Vec<Grid>,
+}
+
+/// A picture of the page.
+pub struct Grid {
+    /// File name.
+    pub file: String,
+    /// `[width, height]`.
+    pub size: [u32; 2],
+    /// Red, green and blue of every pixel, line by line.
+    pub rgb: Vec<u8>,
 }
 
 /// A table row for each mask and method; leads are those of `reference`.
@@ -49,7 +60,7 @@ pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Su
         let agreements = |rows: &[&Row]| rows.iter().map(|r| r.agreement).collect::<Option<Vec<f64>>>();
         let reference_agreement = agreements(&of(reference));
         for contender in benchmark.contenders {
-            let rows = of(contender.name);
+            let rows = of(&contender.name);
             let mean = |f: &dyn Fn(&Row) -> f64| Mean::of(&rows.iter().map(|r| f(r)).collect::<Vec<_>>());
             let agreement = agreements(&rows).filter(|a| !a.is_empty());
             let reference_lead = match (&reference_agreement, &agreement) {
@@ -58,7 +69,7 @@ pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Su
             };
             summaries.push(Summary {
                 mask: mask.name,
-                method: contender.name,
+                method: contender.name.clone(),
                 psnr_mean: mean(&|r| r.psnr_mean),
                 psnr_best: mean(&|r| r.psnr_best),
                 diversity: mean(&|r| r.diversity),
@@ -74,7 +85,7 @@ pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Su
 }
 
 /// Pictures shown under each mask.
-const SHOWN: usize = 4;
+pub(super) const SHOWN: usize = 4;
 
 /// The page. `command` is what regenerates it.
 pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &str) -> Page {
@@ -126,57 +137,44 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
             );
         }
         let file = format!("masks-{}.png", mask.name);
-        let names: Vec<_> = benchmark.contenders.iter().map(|c| c.name).collect();
+        let names: Vec<_> = benchmark.contenders.iter().map(|c| c.name.as_str()).collect();
         let _ = writeln!(
             text,
             "\n![{}]({file})\n\nFor each picture, from top to bottom: {}; from left to right: truth, masked, samples.\n",
             mask.name,
             names.join(", ")
         );
-        if let Some((width, height, pixels)) = grid(rows, benchmark, mask.name) {
-            pictures.push((file, width, height, pixels));
-        }
+        pictures.extend(grid(rows, benchmark, mask, file));
     }
     Page { text, pictures }
 }
 
-/// Truth, masked picture and samples, one line for each method, pictures below each other, enlarged twice. Grey priors only:
-/// the first channel is shown.
-fn grid(rows: &[Row], benchmark: &Benchmark, mask: &str) -> Option<(u32, u32, Vec<u8>)> {
-    let [_, h, w] = benchmark.prior.shape();
+/// Truth, masked picture and samples, one line for each method, pictures below each other, enlarged twice.
+fn grid(rows: &[Row], benchmark: &Benchmark, mask: &Protocol, file: String) -> Option<Grid> {
+    let [c, h, w] = benchmark.prior.shape();
     let (scale, gap, group) = (2, 2, 10);
     let (cell_w, cell_h) = (w * scale + gap, h * scale + gap);
-    let protocol = benchmark.masks.iter().find(|m| m.name == mask)?;
-    let shown = SHOWN.min(benchmark.pictures.len());
-    let columns = benchmark.samples + 2;
+    let (columns, shown) = (benchmark.samples + 2, benchmark.shown().count());
     let block = benchmark.contenders.len() * cell_h + group;
     let (width, height) = (columns * cell_w, shown * block);
-    let mut pixels = vec![255u8; width * height];
-    let (low, high) = benchmark.prior.value_range;
-    for picture in 0..shown {
-        // Spread over the set, which is ordered by class.
-        let picture_index = picture * benchmark.pictures.len() / shown;
-        let truth = &benchmark.pictures[picture_index].0;
-        let known = protocol.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture_index as u64));
+    let mut rgb = vec![255; width * height * 3];
+    let (low, high) = (benchmark.prior.value_range.0 as f32, benchmark.prior.value_range.1 as f32);
+    for (place, picture) in benchmark.shown().enumerate() {
+        let truth = super::bytes(&benchmark.pictures[picture].0, low, high);
+        let known = mask.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture as u64));
+        let masked: Vec<u8> = truth.iter().zip(&known).map(|(t, k)| if *k == 1.0 { *t } else { 127 }).collect();
         for (line, contender) in benchmark.contenders.iter().enumerate() {
-            let row =
-                rows.iter().find(|r| r.picture == picture_index && r.mask == mask && r.method == contender.name)?;
-            for column in 0..columns {
-                for y in 0..h * scale {
-                    for x in 0..w * scale {
-                        let at = y / scale * w + x / scale;
-                        let value = match column {
-                            0 => truth[at],
-                            1 if known[at] == 1.0 => truth[at],
-                            1 => 0.0,
-                            c => *row.images.get((c - 2) * truth.len() + at)?,
-                        };
-                        let grey = ((f64::from(value) - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8;
-                        pixels[(picture * block + line * cell_h + y) * width + column * cell_w + x] = grey;
+            let of = |r: &&Row| r.picture == picture && r.mask == mask.name && r.method == contender.name;
+            let samples = rows.iter().find(of)?.images.chunks_exact(truth.len());
+            for (column, image) in [truth.as_slice(), &masked].into_iter().chain(samples).enumerate() {
+                for (y, x) in (0..h * scale).flat_map(|y| (0..w * scale).map(move |x| (y, x))) {
+                    let to = (place * block + line * cell_h + y) * width + column * cell_w + x;
+                    for channel in 0..3 {
+                        rgb[to * 3 + channel] = image[(channel.min(c - 1) * h + y / scale) * w + x / scale];
                     }
                 }
             }
         }
     }
-    Some((width as u32, height as u32, pixels))
+    Some(Grid { file, size: [width as u32, height as u32], rgb })
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "webp"];
 
 pub(super) fn load(path: &Path, held_out: usize, shape: [usize; 3]) -> Result<DataSet> {
-    let empty = || Images { shape, bytes: Vec::new(), labels: Vec::new() };
+    let empty = || Images { shape, ..Images::default() };
     let (mut train, mut test, mut classes) = (empty(), empty(), Vec::new());
     for folder in list(path)?.into_iter().filter(|p| p.is_dir()) {
         let label = classes.len();
@@ -27,14 +27,14 @@ pub(super) fn load(path: &Path, held_out: usize, shape: [usize; 3]) -> Result<Da
         let problem = format!("needs class folders with pictures, at least {held_out} in one of them");
         return Err(Error::data(path, problem));
     }
-    Ok(DataSet { train, test, classes })
+    Ok(DataSet { train, test, classes, attributes: Vec::new() })
 }
 
-fn is_picture(path: &Path) -> bool {
+pub(super) fn is_picture(path: &Path) -> bool {
     path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
-fn list(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn list(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).map_err(Error::io(path))?;
     let mut paths = entries.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(Error::io(path))?;
     paths.sort();
@@ -42,7 +42,7 @@ fn list(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The central square of a picture, resized, as planes.
-fn read(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path, [channels, height, width]: [usize; 3]) -> Result<Vec<u8>> {
     let picture = image::open(path).map_err(|e| Error::data(path, e.to_string()))?;
     let side = picture.width().min(picture.height());
     let (x, y) = ((picture.width() - side) / 2, (picture.height() - side) / 2);

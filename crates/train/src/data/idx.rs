@@ -22,7 +22,14 @@ pub(super) fn load(images: &Path, labels: &Path, classes: usize) -> Result<Image
     if let Some(label) = labels_read.iter().find(|l| usize::from(**l) >= classes) {
         return Err(Error::data(labels, format!("has label {label}, but the recipe names {classes} classes")));
     }
-    Ok(Images { shape: [1, h, w], bytes, labels: labels_read.into_iter().map(usize::from).collect() })
+    let labels = labels_read.into_iter().map(usize::from).collect();
+    Ok(Images { shape: [1, h, w], bytes, labels, ..Images::default() })
+}
+
+/// Pictures of an IDX file with four dimensions: `[count, channels, height, width]` and their bytes.
+pub(super) fn read_planes(path: &Path) -> Result<([usize; 4], Vec<u8>)> {
+    let (sizes, bytes) = read(path, 4)?;
+    Ok(([sizes[0], sizes[1], sizes[2], sizes[3]], bytes))
 }
 
 /// Pictures of an IDX file with three dimensions: `[count, height, width]` and their bytes.

@@ -1,13 +1,17 @@
 //! Labelled pictures in memory.
 
+mod captioned;
 mod folder;
 mod idx;
+mod pictures;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use captioned::Attribute;
 pub use idx::{read_images, read_labels};
+pub use pictures::read_pictures;
 
 use crate::{Error, Result};
 
@@ -38,10 +42,22 @@ pub enum Source {
         /// Every `held_out`-th picture of a class is held out; at least 2.
         held_out: usize,
     },
+    /// IDX files of four dimensions (count, channels, height, width), and for each a file with one JSON object a line:
+    /// `{"attributes": {"hair": "short", ...}, "captions": ["a person with short hair", ...]}`.
+    Captioned {
+        /// Training pictures.
+        images: PathBuf,
+        /// What is on them.
+        captions: PathBuf,
+        /// Held-out pictures.
+        test_images: PathBuf,
+        /// What is on them.
+        test_captions: PathBuf,
+    },
 }
 
 /// Labelled pictures, one byte a value: `x = byte / 127.5 - 1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Images {
     /// `[channels, height, width]` of one picture.
     pub shape: [usize; 3],
@@ -49,6 +65,10 @@ pub struct Images {
     pub bytes: Vec<u8>,
     /// The class of each.
     pub labels: Vec<usize>,
+    /// Captions of each, at least one; empty where the data have none.
+    pub captions: Vec<Vec<String>>,
+    /// The value of every attribute of each, as positions in [`Attribute::values`]; empty where the data have none.
+    pub attributes: Vec<Vec<usize>>,
 }
 
 impl Images {
@@ -89,7 +109,7 @@ impl Images {
                 to[start..start + w].copy_from_slice(pixels);
             }
         }
-        Self { shape: [c, height, width], bytes, labels: self.labels.clone() }
+        Self { shape: [c, height, width], bytes, ..self.clone() }
     }
 }
 
@@ -102,6 +122,8 @@ pub struct DataSet {
     pub test: Images,
     /// Class names.
     pub classes: Vec<String>,
+    /// Attributes, if the data have any.
+    pub attributes: Vec<Attribute>,
 }
 
 impl Source {
@@ -124,9 +146,12 @@ impl Source {
                     Ok(set)
                 };
                 let (train, test) = (load(images, labels)?, load(test_images, test_labels)?);
-                Ok(DataSet { train, test, classes: classes.clone() })
+                Ok(DataSet { train, test, classes: classes.clone(), attributes: Vec::new() })
             }
             Self::Folder { path, held_out } => folder::load(path, *held_out, shape),
+            Self::Captioned { images, captions, test_images, test_captions } => {
+                captioned::load([images, captions], [test_images, test_captions], shape)
+            }
         }
     }
 

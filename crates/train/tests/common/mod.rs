@@ -48,6 +48,7 @@ pad = 1
 classes = ["left", "top"]
 
 [network]
+family = "unet"
 channels = 1
 size = 8
 patch = 2
@@ -86,7 +87,7 @@ class_dropout = 0.2
 [output]
 checkpoint_minutes = 60.0
 sample_minutes = 60.0
-samples_per_class = 2
+samples = 2
 held_out = 6
 "#
     )

@@ -1,28 +1,30 @@
 //! `vipaint bench`
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use burn::tensor::Tensor;
-use image::{ExtendedColorType, ImageEncoder};
+use image::{DynamicImage, RgbImage};
 use serde_json::json;
-use vipaint::held_out::HeldOut;
+use vipaint::held_out::{HeldOut, Picture, of_each_class};
 use vipaint::priors::Source;
-use vipaint::save::Folder;
+use vipaint::save::{Folder, RowFile};
 use vipaint::{Error, Result, names, parse_noise};
 use vipaint_core::operator::{PROTOCOLS, Protocol};
-use vipaint_eval::masks::{Benchmark, CONTENDERS, Contender, Row, markdown, summarise};
+use vipaint_core::prior::Prior;
+use vipaint_eval::masks::{Benchmark, Contender, Grid, Row, markdown, summarise};
 
 use super::Session;
-use crate::cli;
+use crate::cli::{self, BenchMasks};
 
 /// The contender whose lead the page shows.
-const REFERENCE: &str = "vipaint K=2";
+const REFERENCE: &str = "vipaint k=2";
 
 pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     let cli::Bench::Masks(raw) = raw;
-    let masks = chosen("--masks", &raw.masks, PROTOCOLS, |p: &Protocol| p.name)?;
-    let contenders = chosen("--methods", &raw.methods, CONTENDERS, |c: &Contender| c.name)?;
+    let masks = protocols(&raw.masks)?;
+    let contenders = raw.methods.split(',').map(contender).collect::<Result<Vec<_>>>()?;
     if raw.per_class == 0 || raw.samples < 2 || raw.cost == 0 {
         let problem = "needs at least one picture of a class, two samples and a positive cost";
         return Err(Error::usage("bench masks", problem, "see vipaint bench masks --help"));
@@ -32,7 +34,8 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     let set = HeldOut::of(raw.held_out.as_deref().unwrap_or(&raw.prior))?;
     let folder = Folder::open(&raw.output)?;
 
-    let (prior, pictures, judge) = (source.load()?, set.pictures(raw.per_class)?, set.judge()?);
+    let (prior, judge) = (source.load()?, set.judge()?);
+    let pictures = pictures(&raw, set, &prior)?;
     let judge = |pictures: Tensor<4>| judge.classes(&pictures.try_into_vec_as::<f32>().unwrap_or_default());
     let benchmark = Benchmark {
         prior: &prior,
@@ -45,56 +48,130 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
         seed: raw.seed,
         judge: Some(&judge),
     };
-    let (done, all) = (AtomicUsize::new(0), pictures.len() * masks.len() * contenders.len());
-    let rows = benchmark
-        .run(&|row: &Row| {
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            eprintln!("{done}/{all} picture {} {} {} {:.1} s", row.picture, row.mask, row.method, row.seconds);
-        })
-        .map_err(|error| Error::input(source.name(), error.to_string(), "check the prior and the options"))?;
-
-    let summaries = summarise(&rows, &benchmark, REFERENCE);
-    let command = format!(
-        "cargo run --release -- bench masks --masks {} --methods \"{}\" --per-class {} -n {} --cost {} --seed {} -o {}",
-        raw.masks,
-        raw.methods,
+    let command = command(&raw);
+    // Rows of the same setting stay valid when masks or methods are added.
+    let setting = json!([
+        env!("CARGO_PKG_VERSION"),
+        prior.hash,
+        raw.pictures,
+        raw.skip,
         raw.per_class,
         raw.samples,
         raw.cost,
-        raw.seed,
-        raw.output.display()
-    );
+        raw.noise,
+        raw.seed
+    ]);
+    let (file, earlier) = RowFile::open(&folder, "masks", &setting)?;
+    let rows = measure(&benchmark, &source, file, &earlier, session)?;
+
     let page = markdown(&rows, &benchmark, REFERENCE, &command);
-    let report = json!({ "command": command, "prior": prior.hash, "summary": summaries, "rows": rows });
+    let plain: Vec<Row> = rows.iter().map(|row| Row { images: Vec::new(), ..row.clone() }).collect();
+    let summaries = summarise(&rows, &benchmark, REFERENCE);
+    let report = json!({ "command": command, "prior": prior.hash, "summary": summaries, "rows": plain });
     folder.write("masks.json", &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
     folder.write("masks.md", page.text.as_bytes())?;
-    for (name, width, height, pixels) in page.pictures {
-        let mut png = Vec::new();
-        image::codecs::png::PngEncoder::new(&mut png)
-            .write_image(&pixels, width, height, ExtendedColorType::L8)
-            .map_err(|error| Error::input(&name, error.to_string(), "report this"))?;
-        folder.write(&name, &png)?;
+    for grid in page.pictures {
+        folder.write(&grid.file, &png(&grid, prior.shape()[0] == 1)?)?;
     }
+    RowFile::remove(&folder, "masks");
     if session.json {
         super::print_json(&report["summary"]);
     } else {
-        println!("{}", page.text);
+        super::say(&page.text);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rows of a list that a comma-separated option names.
-fn chosen<T: 'static>(
-    option: &str,
-    text: &str,
-    all: &'static [T],
-    name: fn(&T) -> &'static str,
-) -> Result<Vec<&'static T>> {
+/// Runs the benchmark, keeping every row as it comes.
+fn measure(
+    benchmark: &Benchmark,
+    source: &Source,
+    file: RowFile,
+    earlier: &[Row],
+    session: &Session,
+) -> Result<Vec<Row>> {
+    let all = benchmark.pictures.len() * benchmark.masks.len() * benchmark.contenders.len();
+    if !earlier.is_empty() {
+        eprintln!("going on after {} rows", earlier.len());
+    }
+    let state = Mutex::new((file, earlier.len(), None));
+    let done = |row: &Row| {
+        // A poisoned lock means that another thread's panic is on its way out already.
+        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
+        state.1 += 1;
+        eprintln!("{}/{all} picture {} {} {} {:.1} s", state.1, row.picture, row.mask, row.method, row.seconds);
+        match state.0.add(row) {
+            Ok(()) => session.interrupt.flow(),
+            Err(error) => {
+                state.2 = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let rows = benchmark.run(earlier, &done, &|| session.interrupt.flow());
+    if let Ok((_, _, Some(error))) = state.into_inner() {
+        return Err(error);
+    }
+    rows.map_err(|error| match error {
+        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
+            Error::Interrupted("finished rows are kept; the same command goes on".into())
+        }
+        error => Error::input(source.name(), error.to_string(), "check the prior and the options"),
+    })
+}
+
+fn contender(text: &str) -> Result<Contender> {
+    Contender::parse(text).map_err(|error| {
+        let (vipaint_eval::Error::Core(vipaint_core::Error::Option { problem, .. }), remedy) =
+            (error, "write METHOD or METHOD option=value, such as vipaint k=2")
+        else {
+            return Error::usage("--methods", format!("{text:?} cannot be used"), "see vipaint bench masks --help");
+        };
+        Error::usage("--methods", problem, remedy)
+    })
+}
+
+fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     let find = |wanted: &str| {
-        all.iter().find(|row| name(row) == wanted).ok_or_else(|| {
-            let remedy = names::remedy(wanted, all.iter().map(name));
-            Error::usage(option, format!("{wanted:?} is not known"), remedy)
+        Protocol::named(wanted).ok_or_else(|| {
+            let remedy = names::remedy(wanted, PROTOCOLS.iter().map(|p| p.name));
+            Error::usage("--masks", format!("{wanted:?} is not known"), remedy)
         })
     };
     text.split(',').map(str::trim).map(find).collect()
+}
+
+fn pictures(raw: &BenchMasks, set: &HeldOut, prior: &Prior) -> Result<Vec<Picture>> {
+    let all = match &raw.pictures {
+        None => set.pictures()?,
+        Some(path) => vipaint_train::data::read_pictures(path, prior.shape(), &prior.classes)
+            .map_err(|error| Error::input(path.display().to_string(), error.to_string(), "check the pictures"))?,
+    };
+    let chosen = of_each_class(all, raw.skip, raw.per_class);
+    if chosen.is_empty() {
+        return Err(Error::usage("--skip", "leaves no picture", "skip fewer"));
+    }
+    Ok(chosen)
+}
+
+/// The command that makes the page again.
+fn command(raw: &BenchMasks) -> String {
+    let mut words = vec![format!(
+        "cargo run --release -- bench masks --prior {} --masks {} --methods \"{}\" --per-class {} -n {} --cost {} --noise {} --seed {}",
+        raw.prior, raw.masks, raw.methods, raw.per_class, raw.samples, raw.cost, raw.noise, raw.seed
+    )];
+    words.extend(raw.held_out.as_ref().map(|name| format!("--held-out {name}")));
+    words.extend(raw.pictures.as_ref().map(|path| format!("--pictures {} --skip {}", path.display(), raw.skip)));
+    words.push(format!("-o {}", raw.output.display()));
+    words.join(" ")
+}
+
+fn png(grid: &Grid, grey: bool) -> Result<Vec<u8>> {
+    let defect = |problem: String| Error::input(&grid.file, problem, "report this as a defect");
+    let picture = RgbImage::from_raw(grid.size[0], grid.size[1], grid.rgb.clone());
+    let picture = DynamicImage::from(picture.ok_or_else(|| defect("has another size than it says".into()))?);
+    let picture = if grey { picture.to_luma8().into() } else { picture };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).map_err(|error| defect(error.to_string()))?;
+    Ok(bytes.into_inner())
 }

@@ -13,7 +13,7 @@ pub fn run(raw: cli::Demo, session: &Session) -> Result<ExitCode> {
     let plan = validate::ask(raw.ask)?;
     let given = demo::given(&raw.picture, &raw.hide, plan.seed)?;
     let folder = Folder::open(&raw.output)?;
-    let job = super::prepare(&plan, || Ok(given))?;
+    let job = super::prepare(&plan, || Ok(given.into()))?;
     let outcome = super::watched(session, |observer| job.run(amount, observer))?;
     super::conclude(session, &outcome, &folder, "demo", Some(&plan.prior))
 }

@@ -3,16 +3,28 @@
 use std::process::ExitCode;
 
 use vipaint::save::{report, save_posterior};
-use vipaint::{Given, Result};
+use vipaint::{Degradation, Error, Given, Measured, Result};
 
 use super::Session;
 use crate::{cli, validate};
 
 pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
+    let unclear = || Error::usage("fit", "does not know what is missing", "give --mask or --operator");
+    if raw.mask.is_none() && raw.operator.is_none() {
+        return Err(unclear());
+    }
+    if raw.simulate && raw.operator.is_none() {
+        return Err(Error::usage("--simulate", "has no operator to apply", "give --operator, or leave it out"));
+    }
     let plan = validate::ask(raw.ask)?;
     validate::writable("--posterior", &raw.posterior)?;
-    let keep = validate::keep(raw.files.mask_keep);
-    let job = super::prepare(&plan, || Given::open(&raw.files.image, &raw.files.mask, keep))?;
+    let degradation = raw.operator.as_deref().map(Degradation::parse).transpose()?;
+    let keep = validate::keep(raw.mask_keep);
+    let job = super::prepare(&plan, || match (&raw.mask, degradation) {
+        (Some(mask), None) => Ok(Given::open(&raw.image, mask, keep)?.into()),
+        (None, Some(degradation)) => Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()),
+        _ => Err(unclear()),
+    })?;
     let outcome = super::watched(session, |observer| job.fit(observer))?;
     save_posterior(&outcome, &raw.posterior)?;
     if session.json {

@@ -1,23 +1,29 @@
 //! The subcommands: one file each.
 
 pub mod bench;
+pub mod deblur;
 pub mod demo;
 pub mod fit;
 pub mod inpaint;
 pub mod prior;
+pub mod restore;
 pub mod sample;
 pub mod train;
+pub mod upscale;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use vipaint::save::{Folder, Saved};
-use vipaint::{Given, Job, Outcome, Request, Result, priors};
+use vipaint::{Degradation, Input, Job, Measured, Outcome, Request, Result, priors};
+
+use vipaint::Condition;
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::validate::Plan;
+use crate::{cli, validate};
 
 /// The exit code of work that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -35,24 +41,44 @@ impl Session {
 }
 
 /// A job, ready to run, with its warnings told.
-fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Given>) -> Result<Job> {
+fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
     let prior = plan.prior.load()?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
-    let job = Job::new(Request { given: given()?, prior, class, settings: plan.settings.clone(), seed: plan.seed })?;
+    let read = |option: &'static str, text: &Option<String>| {
+        let read = text.as_deref().map(|text| priors::text(&prior, option, text)).transpose()?;
+        for warning in read.iter().flat_map(|read| &read.warnings) {
+            eprintln!("warning: {warning}");
+        }
+        Ok::<_, vipaint::Error>(read.map(|read| read.context))
+    };
+    let condition = Condition { class, context: read("--prompt", &plan.prompt)? };
+    let negative = Condition { class: None, context: read("--negative-prompt", &plan.negative_prompt)? };
+    let (settings, seed) = (plan.settings.clone(), plan.seed);
+    let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
     tell_about(&job);
     Ok(job)
 }
 
 /// What a user should hear before the work starts.
 fn tell_about(job: &Job) {
-    let (work, mask) = (job.workspace(), job.workspace().mask());
-    for warning in mask.warnings() {
+    let (warnings, notes, line) = job.scene().told();
+    for warning in warnings {
         eprintln!("warning: {warning}");
     }
-    for note in work.notes() {
+    for note in notes {
         eprintln!("note: {note}");
     }
-    eprintln!("{}, {:.1} % hidden", work.picture().describe(), 100.0 * mask.hidden_share());
+    eprintln!("{line}");
+}
+
+/// Restores a picture as a whole: what `deblur`, `upscale` and `restore` share.
+fn whole(raw: cli::Whole, degradation: Degradation, session: &Session, command: &str) -> Result<ExitCode> {
+    let amount = validate::amount(&raw.amount)?;
+    let plan = validate::ask(raw.ask)?;
+    let folder = Folder::open(&raw.output)?;
+    let job = prepare(&plan, || Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()))?;
+    let outcome = watched(session, |observer| job.run(amount, observer))?;
+    conclude(session, &outcome, &folder, command, Some(&plan.prior))
 }
 
 /// Runs `work` with a progress display and Ctrl-C.
@@ -143,6 +169,10 @@ fn print_summary(outcome: &Outcome, folder: &Folder, saved: &Saved) {
         sampling.calls.vjp,
         outcome.samples.len()
     ));
+    let near = &saved.report["against_truth"];
+    if let (Some(psnr), Some(ssim)) = (near["psnr_of_mean"].as_f64(), near["ssim_of_mean"].as_f64()) {
+        say(&format!("truth     the mean has a PSNR of {psnr:.2} dB and an SSIM of {ssim:.3}"));
+    }
     let grid = folder.path().join("grid.png");
     if saved.files.contains(&grid) {
         say(&format!("look at   {}", grid.display()));

@@ -52,9 +52,9 @@ fn tell(progress: &mut Progress, event: &Event) {
         }
         Event::Saved { path } => progress.note(&format!("saved {}", path.display())),
         Event::Drawn { path } => progress.note(&format!("look at {}", path.display())),
-        Event::HeldOut { errors } => {
-            for error in errors {
-                progress.note(&format!("held-out error at sigma {}: {:.4}", error.sigma, error.mse));
+        Event::HeldOut { figures } => {
+            for (what, value) in figures {
+                progress.note(&format!("held-out {what}: {value:.4}"));
             }
         }
     }

@@ -160,6 +160,23 @@ impl Picture {
         }
     }
 
+    /// A picture of another size, of the same depth, from values in [0, 1] (clamped), `channels` for each pixel; grey unless
+    /// `colours`. The profile is kept if it fits.
+    pub(crate) fn another(&self, width: usize, height: usize, colours: bool, channels: usize, values: &[f32]) -> Self {
+        let layout = if colours { Layout::Rgb } else { Layout::Grey };
+        let count = width * height * layout.channels();
+        let samples = match self.samples {
+            Samples::U8(_) => Samples::U8(vec![0; count]),
+            Samples::U16(_) => Samples::U16(vec![0; count]),
+        };
+        let icc = self.icc.clone().filter(|_| layout.colours() == self.layout.colours());
+        let mut picture = Self { width, height, layout, samples, icc };
+        for (i, values) in values.chunks_exact(channels).enumerate() {
+            picture.set_unit(i % width, i / width, values);
+        }
+        picture
+    }
+
     /// What the file is, in words: "28x28, 8-bit grey".
     pub fn describe(&self) -> String {
         let layout = match self.layout {

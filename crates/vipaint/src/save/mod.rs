@@ -2,12 +2,14 @@
 
 mod files;
 mod report;
+mod rows;
 mod summary;
 
 use std::path::{Path, PathBuf};
 
 pub use files::{Folder, write_atomically};
 pub use report::report;
+pub use rows::RowFile;
 
 use crate::draw::{self, Cell, DrawError, Raster};
 use crate::error::Result;
@@ -69,33 +71,32 @@ impl Outcome {
 
     /// The samples, and what is drawn from them.
     fn save_pictures(&self, write: &mut dyn FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
-        let work = &self.job.workspace;
-        let picture = work.picture();
+        let scene = &self.job.scene;
+        if let Some(measured) = scene.simulated() {
+            write("measured.png", &encoded(measured.to_png())?)?;
+        }
         let order = self.order();
         let shown = &order[..order.len().min(SHOWN)];
         let mut summary = Summary::default();
         let mut cells: Vec<Option<Cell>> = shown.iter().map(|_| None).collect();
         for (index, sample) in self.samples.iter().enumerate() {
-            let hidden = work.hidden_values(sample);
-            let result = work.paste(&hidden);
+            let new = scene.values(sample);
+            let result = scene.picture(&new);
             write(&format!("sample-{index:03}.png"), &encoded(result.to_png())?)?;
             if let Some(place) = shown.iter().position(|shown| *shown == index) {
                 cells[place] = Some(Cell { label: format!("{index:03}"), picture: Raster::of(&result).for_eyes() });
             }
-            summary.add(hidden);
+            summary.add(new);
         }
-        let given = [
-            Cell { label: "input".into(), picture: Raster::of(picture).for_eyes() },
-            Cell { label: "masked".into(), picture: Raster::masked(picture, work.mask()) },
-        ];
         let cells: Vec<Cell> = cells.into_iter().flatten().collect();
-        write("grid.png", &draw::grid(&given, &cells, &self.caption(shown.len()))?.to_png()?)?;
-        write("mean.png", &encoded(work.paste(summary.mean()).to_png())?)?;
-        let deviation = work.spread(&summary.deviation(), |values| {
+        write("grid.png", &draw::grid(&scene.cells(), &cells, &self.caption(shown.len()))?.to_png()?)?;
+        let mean = scene.picture(summary.mean());
+        write("mean.png", &encoded(mean.to_png())?)?;
+        let deviation = scene.spread(&summary.deviation(), |values| {
             (values.iter().map(|d| d * d).sum::<f32>() / values.len() as f32).sqrt()
         });
         let caption = format!("standard deviation of {} samples (1 = black to white)", self.samples.len());
-        write("uncertainty.png", &draw::uncertainty(picture, &deviation, &caption)?.to_png()?)
+        write("uncertainty.png", &draw::uncertainty(&mean, &deviation, &caption)?.to_png()?)
     }
 
     fn caption(&self, shown: usize) -> String {

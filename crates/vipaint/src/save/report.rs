@@ -2,33 +2,34 @@
 
 use serde_json::{Value, json};
 use vipaint_core::posterior::Fit;
+use vipaint_eval::fidelity::{psnr, ssim};
 
+use super::summary::Summary;
 use crate::job::{Outcome, Stage};
 use crate::memory;
 
 /// The report of an outcome; `command` is what was run.
 pub fn report(outcome: &Outcome, command: &str) -> Value {
     let job = &outcome.job;
-    let (work, prior, settings) = (&job.workspace, &job.problem.prior, &job.settings);
-    let [picture, mask] = &job.origins;
+    let (prior, settings) = (&job.problem.prior, &job.settings);
     let class = job.problem.guidance.condition.class;
     let stage = |stage: &Stage| json!({ "denoiser": stage.calls.denoiser, "vjp": stage.calls.vjp });
     let total = outcome.fitting + outcome.sampling;
-    let notes: Vec<&String> = work.mask().warnings().iter().chain(work.notes()).collect();
+    let (warnings, notes, _) = job.scene.told();
+    let notes = [warnings, notes].concat();
     json!({
         "program": "vipaint",
         "version": env!("CARGO_PKG_VERSION"),
         "command": command,
         "interrupted": outcome.interrupted,
-        "inputs": {
-            "picture": { "name": picture.name, "sha256": picture.sha256, "kind": work.picture().describe() },
-            "mask": { "name": mask.name, "sha256": mask.sha256, "hidden_share": work.mask().hidden_share() },
-        },
+        "inputs": job.scene.inputs(),
         "notes": notes,
         "prior": { "name": prior.name, "hash": prior.hash, "shape": prior.shape() },
         "condition": {
             "class": class.and_then(|class| prior.classes.get(class)),
             "class_index": class,
+            "text": job.problem.guidance.condition.context.is_some(),
+            "negative_text": job.problem.guidance.negative.context.is_some(),
             "cfg_scale": settings.cfg_scale,
         },
         "noise": job.problem.measurement.likelihood,
@@ -41,6 +42,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "drawn": outcome.samples.len(),
             "batch": outcome.amount.map(|amount| amount.batch),
         },
+        "against_truth": against_truth(outcome),
         "log_weights": outcome.log_weights,
         "order": outcome.order(),
         "effective_sample_size": outcome.log_weights.as_deref().map(effective_size),
@@ -61,6 +63,25 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
         "peak_memory_bytes": memory::peak(),
         "device": "cpu",
     })
+}
+
+/// How near the samples and their mean are to the truth, if that is known.
+fn against_truth(outcome: &Outcome) -> Option<Value> {
+    let scene = &outcome.job.scene;
+    let (truth, shape) = scene.truth().filter(|_| !outcome.samples.is_empty())?;
+    let clamped = |values: Vec<f32>| values.into_iter().map(|v| v.clamp(0.0, 1.0)).collect::<Vec<f32>>();
+    let samples: Vec<Vec<f32>> = outcome.samples.iter().map(|sample| clamped(scene.values(sample))).collect();
+    let mut summary = Summary::default();
+    outcome.samples.iter().for_each(|sample| summary.add(scene.values(sample)));
+    let mean = clamped(summary.mean().to_vec());
+    let over = |f: &dyn Fn(&[f32]) -> f64| samples.iter().map(|s| f(s)).sum::<f64>() / samples.len() as f64;
+    Some(json!({
+        "psnr_of_mean": psnr(&mean, truth),
+        "ssim_of_mean": ssim(&mean, truth, shape),
+        "mean_psnr_of_samples": over(&|sample| psnr(sample, truth)),
+        "mean_ssim_of_samples": over(&|sample| ssim(sample, truth, shape)),
+        "means": "PSNR in dB over the whole restored picture, values in [0, 1]; SSIM as Wang et al., 2004",
+    }))
 }
 
 fn bound(fit: &Fit) -> Option<Value> {

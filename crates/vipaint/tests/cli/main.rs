@@ -4,6 +4,8 @@ mod bad;
 mod check;
 mod good;
 mod pictures;
+mod restore;
 mod resume;
+
 mod setup;
 mod training;

@@ -120,6 +120,7 @@ pub fn prior(name: &str, frequency: f32) -> Vec<u8> {
         embedding: 8,
         time_scale: 16.0,
         classes: 2,
+        context: 0,
     };
     let header = Header {
         format: HEADER_FORMAT,

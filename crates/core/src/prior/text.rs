@@ -1,0 +1,20 @@
+//! From prompts to conditions.
+
+use super::Context;
+
+/// What a text encoder made of a text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ReadText {
+    /// For [`super::Condition::context`].
+    pub context: Context,
+    /// Words that the encoder does not know, and did not read.
+    pub unknown: Vec<String>,
+    /// Known words at the end that were too many, and were not read.
+    pub cut: Vec<String>,
+}
+
+/// Tokenizer and text encoder of a text-conditioned prior.
+pub trait TextEncoder: Send + Sync {
+    /// Reads a text; the empty one is what the prior takes for no text.
+    fn read(&self, text: &str) -> ReadText;
+}

@@ -1,0 +1,160 @@
+//! Methods at equal cost: each spends what its own options leave of a budget.
+
+use serde_json::{Map, Value};
+use vipaint_core::Error;
+use vipaint_core::sampler::{Method, RePaint, RePaintOptions, RefineOptions, Sampler, method};
+
+use crate::Result;
+
+/// What a method may spend on one picture; a vector-Jacobian product costs two calls more than the forward call it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Cost in forward calls.
+    pub cost: u64,
+    /// Samples to draw.
+    pub samples: u64,
+}
+
+/// A method with some of its options; the rule of its method sets what is left so that it spends the budget.
+pub struct Contender {
+    /// The text it was made from, a row's name.
+    pub name: String,
+    /// Its method.
+    pub method: &'static Method,
+    given: Vec<(String, String)>,
+}
+
+impl Contender {
+    /// From `METHOD [option=value ...]`, such as `vipaint k=2`; a list's items are joined by `+` (`keypoints=2+1`).
+    ///
+    /// # Errors
+    /// An unknown method or option, or a value outside its domain.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut words = text.split_whitespace();
+        let method = method(words.next().unwrap_or_default())?;
+        let given = words
+            .map(|word| {
+                let (key, value) = word.split_once('=').ok_or_else(|| Error::Option {
+                    name: "methods",
+                    problem: format!("{word:?} in {text:?} is not option=value"),
+                })?;
+                let list = (method.defaults)().get(key).is_some_and(Value::is_array);
+                Ok((key.to_owned(), if list { value.replace('+', ",") } else { value.to_owned() }))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let contender = Self { name: text.split_whitespace().collect::<Vec<_>>().join(" "), method, given };
+        contender.sampler(&Budget { cost: 1000, samples: 1 })?;
+        Ok(contender)
+    }
+
+    /// The options within a budget.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn options(&self, budget: &Budget) -> Result<Map<String, Value>> {
+        let mut options = (self.method.defaults)();
+        self.set(&mut options)?;
+        if let Some((_, spend)) = RULES.iter().find(|(name, _)| *name == self.method.name) {
+            for (key, value) in spend(budget, &options) {
+                options.insert(key.to_owned(), value);
+            }
+        }
+        self.set(&mut options)?;
+        Ok(options)
+    }
+
+    /// The sampler within a budget.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn sampler(&self, budget: &Budget) -> Result<Box<dyn Sampler>> {
+        Ok((self.method.build)(self.options(budget)?)?)
+    }
+
+    fn set(&self, options: &mut Map<String, Value>) -> Result<()> {
+        for (key, value) in &self.given {
+            self.method.set(options, key, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Options that follow from a budget and the other options.
+type Rule = fn(&Budget, &Map<String, Value>) -> Vec<(&'static str, Value)>;
+
+/// The rule of each method.
+const RULES: &[(&str, Rule)] = &[("vipaint", vipaint), ("dps", steps), ("repaint", repaint), ("unconditional", steps)];
+
+fn count(options: &Map<String, Value>, key: &str) -> u64 {
+    options.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// Not more than 45 % of the budget goes into drawing and 15 % into the start values, up to the default steps of both; the
+/// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
+fn vipaint(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+    let of = |key: &str| count(options, key);
+    let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
+    let k = if listed > 0 { listed } else { of("k").max(1) };
+    let default_refine = RefineOptions::default().refine_steps as u64;
+    let refine = (budget.cost * 45 / 100 / (3 * budget.samples)).clamp(1, default_refine);
+    let start = 3 * of("init_steps").max(1);
+    let init_samples = (budget.cost * 15 / 100 / start).max(1).min(of("init_samples"));
+    let spent = budget.samples * (k - 1 + 3 * refine) + init_samples * start;
+    let step = 3 * (of("mc_samples") * k + of("prior_steps") * of("prior_samples"));
+    let iterations = budget.cost.saturating_sub(spent) / step.max(1);
+    vec![
+        ("iterations", iterations.into()),
+        ("refine_steps", refine.into()),
+        ("init_samples", init_samples.into()),
+        ("weights", false.into()),
+    ]
+}
+
+/// As many steps as the budget has calls for each sample; DPS takes a gradient at each.
+fn steps(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+    let each = if options.contains_key("zeta") { 3 } else { 1 };
+    vec![("steps", (budget.cost / budget.samples / each).max(1).into())]
+}
+
+/// The authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow from the cost.
+fn repaint(budget: &Budget, _: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+    let calls = budget.cost / budget.samples;
+    let options = |steps: usize| RePaintOptions { steps, jump_length: (steps / 25).max(1), resamplings: 10 };
+    let spent = |steps: usize| {
+        let walk = RePaint::new(options(steps)).map(|r| r.walk()).unwrap_or_default();
+        walk.windows(2).filter(|w| w[1] > w[0]).count() as u64 + 1
+    };
+    let steps = (1..=250).take_while(|steps| spent(*steps) <= calls).last().unwrap_or(1);
+    let o = options(steps);
+    vec![("steps", o.steps.into()), ("jump_length", o.jump_length.into()), ("resamplings", o.resamplings.into())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vipaint_core::sampler::METHODS;
+
+    #[test]
+    fn texts_become_options_within_the_budget() {
+        let budget = Budget { cost: 2700, samples: 8 };
+        let contender = Contender::parse("vipaint  keypoints=2+1 lr_mu=0.2").expect("it is well written");
+        let options = contender.options(&budget).expect("it is within its domain");
+        assert_eq!(contender.name, "vipaint keypoints=2+1 lr_mu=0.2");
+        assert_eq!(options["keypoints"], serde_json::json!([2, 1]));
+        assert_eq!(options["lr_mu"], serde_json::json!(0.2));
+        // 8 samples x (1 hop + 25 steps with gradients), 6 start samples x 12 steps with gradients, and iterations of
+        // 5 paths over 2 keypoints and 4 samples above them, all with gradients.
+        let iterations = (2700 - 8 * (1 + 75) - 6 * 36) / (3 * (5 * 2 + 4));
+        assert_eq!(options["iterations"], serde_json::json!(iterations));
+        let fixed = Contender::parse("repaint steps=30").expect("it is well written");
+        assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
+    }
+
+    #[test]
+    fn wrong_texts_are_refused() {
+        for wrong in ["", "nothing", "dps zeta", "dps zeal=1", "dps zeta=-1", "vipaint keypoints=a"] {
+            assert!(Contender::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(RULES.iter().all(|(name, _)| METHODS.iter().any(|m| m.name == *name)));
+    }
+}
