@@ -130,31 +130,27 @@ impl Objective {
 impl Loss {
     /// The example made of a picture with noise, and a noise level, from `rng`.
     pub(crate) fn example(&self, x0: &[f32], rng: &mut ChaCha8Rng) -> Example {
-        match &self.objective {
-            Objective::Edm { sigma_data, p_mean, p_std, .. } => {
-                let draw: f64 = StandardNormal.sample(rng);
-                let sigma = (p_mean + p_std * draw).exp();
-                let scales = EdmScales::new(sigma, *sigma_data);
-                let mut example = Example { input: Vec::new(), target: Vec::new(), time: scales.noise };
-                for (x0, eps) in x0.iter().zip(StandardNormal.sample_iter(rng)) {
-                    let (x0, eps): (f64, f64) = (f64::from(*x0), eps);
-                    let x = x0 + sigma * eps;
-                    example.input.push((scales.input * x) as f32);
-                    example.target.push(((x0 - scales.skip * x) / scales.out) as f32);
-                }
-                example
+        let mut example = Example { input: Vec::new(), target: Vec::new(), time: 0.0 };
+        if let Objective::Edm { sigma_data, p_mean, p_std, .. } = &self.objective {
+            let draw: f64 = StandardNormal.sample(rng);
+            let sigma = (p_mean + p_std * draw).exp();
+            let scales = EdmScales::new(sigma, *sigma_data);
+            example.time = scales.noise;
+            for (x0, eps) in x0.iter().zip(StandardNormal.sample_iter(rng)) {
+                let (x0, eps): (f64, f64) = (f64::from(*x0), eps);
+                let x = x0 + sigma * eps;
+                example.input.push((scales.input * x) as f32);
+                example.target.push(((x0 - scales.skip * x) / scales.out) as f32);
             }
-            _ => {
-                let t = rng.random_range(0.0..=self.schedule.top().t);
-                let level = self.schedule.level(t);
-                let mut example = Example { input: Vec::new(), target: Vec::new(), time: t };
-                for (x0, eps) in x0.iter().zip(StandardNormal.sample_iter(rng)) {
-                    let (x0, eps): (f64, f64) = (f64::from(*x0), eps);
-                    example.input.push((level.alpha * x0 + level.sigma * eps) as f32);
-                    example.target.push((level.alpha * eps - level.sigma * x0) as f32);
-                }
-                example
+        } else {
+            example.time = rng.random_range(0.0..=self.schedule.top().t);
+            let level = self.schedule.level(example.time);
+            for (x0, eps) in x0.iter().zip(StandardNormal.sample_iter(rng)) {
+                let (x0, eps): (f64, f64) = (f64::from(*x0), eps);
+                example.input.push((level.alpha * x0 + level.sigma * eps) as f32);
+                example.target.push((level.alpha * eps - level.sigma * x0) as f32);
             }
         }
+        example
     }
 }

@@ -137,11 +137,10 @@ pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
     let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
     let nothing_known = read.context == encoder.read("").context;
     if nothing_known {
-        let problem = match read.unknown.is_empty() {
-            true => "says nothing".to_owned(),
-            false => {
-                format!("says nothing that prior {} understands; it does not know {}", prior.name, list(&read.unknown))
-            }
+        let problem = if read.unknown.is_empty() {
+            "says nothing".to_owned()
+        } else {
+            format!("says nothing that prior {} understands; it does not know {}", prior.name, list(&read.unknown))
         };
         return Err(Error::usage(option, problem, "see the words that it knows with `vipaint prior info`"));
     }

@@ -83,7 +83,9 @@ impl<'a> TextPrior<'a> {
         for latent in train.iter_mut().chain(&mut test) {
             let size = latent.len() / mean.len();
             for (plane, (mean, std)) in latent.chunks_exact_mut(size).zip(mean.iter().zip(&std)) {
-                plane.iter_mut().for_each(|v| *v = ((f64::from(*v) - mean) / std) as f32);
+                for v in plane.iter_mut() {
+                    *v = ((f64::from(*v) - mean) / std) as f32;
+                }
             }
         }
         let tokens = |images: &Images| {

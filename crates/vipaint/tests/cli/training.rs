@@ -13,6 +13,7 @@ kind = "folder"
 path = "data"
 held_out = 2
 [network]
+family = "unet"
 channels = 1
 size = 8
 patch = 2
@@ -48,7 +49,7 @@ class_dropout = 0.1
 [output]
 checkpoint_minutes = 3.0
 sample_minutes = 10.0
-samples_per_class = 2
+samples = 2
 held_out = 2
 "#;
 
