@@ -7,7 +7,7 @@ use rand::RngExt;
 use vipaint_core::noise::stream;
 use vipaint_nn::layers::weights::{self, Entry};
 use vipaint_zoo::unet::{self, UNet};
-use vipaint_zoo::{Family, HEADER_FORMAT, Header, Network};
+use vipaint_zoo::{Family, HEADER_FORMAT, Header};
 
 use super::{Shown, Task};
 use crate::data::{DataSet, Images};
