@@ -133,9 +133,13 @@ fn a_usual_colour_profile_is_kept_and_an_unusual_one_refused() {
     let srgb = ColorProfile::new_srgb();
     setup.write("p.png", &with_profile(&picture, &srgb));
     setup.quick(&["inpaint", "p.png", "--mask", "mask.png", "-n", "1", "-o", "out"]);
-    let result = std::io::Cursor::new(setup.bytes("out/sample-000.png"));
-    let profile = image::codecs::png::PngDecoder::new(result).unwrap().icc_profile().unwrap();
-    assert_eq!(profile, Some(srgb.encode().unwrap()));
+    let profile = |name: &str| {
+        let picture = std::io::Cursor::new(setup.bytes(name));
+        image::codecs::png::PngDecoder::new(picture).unwrap().icc_profile().unwrap()
+    };
+    // Against the file, not against a new encoding: that would hold another time of day.
+    assert!(profile("p.png").is_some());
+    assert_eq!(profile("out/sample-000.png"), profile("p.png"));
 
     let mut linear = ColorProfile::new_srgb();
     let curve = moxcms::curve_from_gamma(1.0);
