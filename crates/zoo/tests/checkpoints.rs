@@ -128,7 +128,7 @@ fn files_that_are_no_weights_say_what_they_are() {
         (b"", "neither"),
         (b"\x89PNG\r\n\x1a\n and so on", "neither"),
         // EDM's own pickles: an object of NVIDIA's code.
-        (b"\x80\x04\x8c\x17torch_utils.persistence\x8c\x0dEDMPrecond\x93)\x81.", "torch_utils.persistence"),
+        (b"\x80\x04\x8c\x17torch_utils.persistence\x8c\x0aEDMPrecond\x93)\x81.", "torch_utils.persistence"),
         (b"\x10\0\0\0\0\0\0\0{\"a\":1}         ", "not a whole safetensors file"),
     ];
     for (bytes, part) in cases {

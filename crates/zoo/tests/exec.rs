@@ -119,7 +119,7 @@ fn programs_that_fail_are_told_apart() {
         ("garbage", "is no message"),
         ("short", "ended"),
         ("huge", "1 GiB"),
-        ("error", "the external program says: no such model"),
+        ("error", "the external program says: ValueError: no such model"),
         ("protocol", "has a protocol that is not 1"),
         ("schedule", "none of vp, ve, flow"),
         ("bad-shape", "not three sizes"),

@@ -2,6 +2,7 @@
 
 mod bad;
 mod check;
+mod exec;
 mod good;
 mod pictures;
 mod restore;

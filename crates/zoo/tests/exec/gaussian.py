@@ -16,8 +16,9 @@ import vipaint_prior
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else "ve"
 CLASSES = MODE == "vp-class-decoder"
-SHAPE = [1, 2, 3]
-COUNT = 6
+SQUARE = MODE.startswith("square")
+SHAPE = [1, 8, 8] if SQUARE else [1, 2, 3]
+COUNT = SHAPE[1] * SHAPE[2]
 MEAN, VARIANCE = 0.25, 0.09
 
 
@@ -93,7 +94,7 @@ def answer(op, tensors):
             values[0] = float("nan")
         return floats("estimate" if MODE == "answer-name" else "x0_hat", shape, values)
     if op == "vjp":
-        if MODE == "vjp-error":
+        if MODE in ("vjp-error", "square-vjp-error"):
             raise RuntimeError("no gradient today")
         values, shape = denoise(tensors, numbers(tensors["v"]))
         return floats("vjp", shape, values)
