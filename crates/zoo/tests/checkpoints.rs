@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use vipaint_zoo::Source;
 use vipaint_zoo::formats::{Checkpoint, Dtype, Folder, Layout, layout, weights_file};
 
 const FILES: [&str; 10] = [
@@ -73,6 +74,8 @@ fn every_type_and_stride_is_read() {
 #[test]
 fn a_module_is_read_and_compared() {
     let file = open("module.pth");
+    assert_eq!(Source::tensor(&file, "0.weight", &[2, 1, 3, 3]).unwrap(), ramp(0.0, 18));
+    assert!(Source::tensor(&file, "0.weight", &[2, 9]).unwrap_err().to_string().contains("expected shape [2, 9]"));
     assert_eq!(file.get("0.weight").unwrap().to_f32().unwrap(), ramp(0.0, 18));
     let names: Vec<&str> = file.names().collect();
     let batch_norm = ["1.bias", "1.num_batches_tracked", "1.running_mean", "1.running_var", "1.weight"];

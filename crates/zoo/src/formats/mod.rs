@@ -164,6 +164,23 @@ impl Checkpoint {
     }
 }
 
+/// The weights of a network that has the names of its checkpoint.
+impl crate::Source for Checkpoint {
+    fn tensor(&self, name: &str, shape: &[usize]) -> crate::Result<Vec<f32>> {
+        let found = self.get(name)?;
+        if found.shape() != shape {
+            let (expected, got) = (shape.to_vec(), found.shape().to_vec());
+            return Err(crate::Error::Shape { name: name.to_owned(), expected, got });
+        }
+        let values = found.to_f32()?;
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(crate::Error::NotFinite(name.to_owned()))
+        }
+    }
+}
+
 /// Reads a file of any kind.
 fn read(bytes: &[u8]) -> Result<Found> {
     if torch::is_torch(bytes) {
