@@ -71,8 +71,8 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let garbage = |problem: String| ExecError::Garbage(problem);
         let (length, header) = SafeTensors::read_metadata(bytes).map_err(|error| garbage(error.to_string()))?;
-        let mut message = Self::default();
-        message.metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let mut message = Self { metadata, ..Self::default() };
         for (name, info) in header.tensors() {
             // The library's check of the places may wrap around; `get` does not.
             let place = |offset: usize| offset.saturating_add(8 + length);

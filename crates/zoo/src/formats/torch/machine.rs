@@ -78,7 +78,7 @@ impl<'a> Machine<'a> {
             b'q' | b'r' | 0x94 | b'h' | b'j' => self.remember(opcode)?,
             b'(' => self.marks.push(self.stack.len()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.since_mark()?),
             b'2' => {
                 let top = self.pop()?;
                 self.stack.extend([top, top]);
@@ -140,7 +140,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn since_mark(&mut self) -> Result<Vec<Value<'a>>> {
         match self.marks.pop() {
             Some(mark) if mark <= self.stack.len() => Ok(self.stack.split_off(mark)),
             _ => self.code.error("ends a collection that was not begun"),
@@ -220,7 +220,7 @@ impl<'a> Machine<'a> {
                 items.reverse();
                 items
             }
-            b't' | 0x91 => self.to_mark()?,
+            b't' | 0x91 => self.since_mark()?,
             _ => Vec::new(),
         };
         let value = if opcode == b'}' { self.arena.dictionary(Vec::new()) } else { self.arena.sequence(items) };
@@ -235,7 +235,7 @@ impl<'a> Machine<'a> {
                 let (value, key) = (self.pop()?, self.pop()?);
                 vec![key, value]
             }
-            _ => self.to_mark()?,
+            _ => self.since_mark()?,
         };
         let pairs = matches!(opcode, b's' | b'u');
         match self.stack.last() {
