@@ -273,9 +273,9 @@ pub struct BenchMasks {
     /// Samples for each picture.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 8)]
     pub samples: usize,
-    /// Cost for each picture and method in forward calls; a vector-Jacobian product counts two more.
-    #[arg(long, value_name = "CALLS", default_value_t = 2700)]
-    pub cost: u64,
+    /// Costs for each picture and method in forward calls, separated by commas; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", value_delimiter = ',', default_value = "2700")]
+    pub cost: Vec<u64>,
     /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
     pub noise: String,

@@ -55,7 +55,7 @@ impl Contender {
         let mut options = (self.method.defaults)();
         self.set(&mut options)?;
         if let Some((_, spend)) = RULES.iter().find(|(name, _)| *name == self.method.name) {
-            for (key, value) in spend(budget, &options) {
+            for (key, value) in spend(budget, &options, &|key| self.given.iter().any(|(given, _)| given == key)) {
                 options.insert(key.to_owned(), value);
             }
         }
@@ -79,8 +79,8 @@ impl Contender {
     }
 }
 
-/// Options that follow from a budget and the other options.
-type Rule = fn(&Budget, &Map<String, Value>) -> Vec<(&'static str, Value)>;
+/// Options that follow from a budget and the other options; the function says which of them were given.
+type Rule = fn(&Budget, &Map<String, Value>, &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)>;
 
 /// The rule of each method.
 const RULES: &[(&str, Rule)] = &[("vipaint", vipaint), ("dps", steps), ("repaint", repaint), ("unconditional", steps)];
@@ -89,16 +89,16 @@ fn count(options: &Map<String, Value>, key: &str) -> u64 {
     options.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Not more than 45 % of the budget goes into drawing and 15 % into the start values, up to the default steps of both; the
+/// Not more than 45 % of the budget goes into drawing and 35 % into the start values, up to the default steps of both; the
 /// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
-fn vipaint(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let of = |key: &str| count(options, key);
     let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let k = if listed > 0 { listed } else { of("k").max(1) };
     let default_refine = RefineOptions::default().refine_steps as u64;
     let refine = (budget.cost * 45 / 100 / (3 * budget.samples)).clamp(1, default_refine);
     let start = 3 * of("init_steps").max(1);
-    let init_samples = (budget.cost * 15 / 100 / start).max(1).min(of("init_samples"));
+    let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
     let spent = budget.samples * (k - 1 + 3 * refine) + init_samples * start;
     let step = 3 * (of("mc_samples") * k + of("prior_steps") * of("prior_samples"));
     let iterations = budget.cost.saturating_sub(spent) / step.max(1);
@@ -111,15 +111,21 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, 
 }
 
 /// As many steps as the budget has calls for each sample; DPS takes a gradient at each.
-fn steps(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+fn steps(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let each = if options.contains_key("zeta") { 3 } else { 1 };
     vec![("steps", (budget.cost / budget.samples / each).max(1).into())]
 }
 
-/// The authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow from the cost.
-fn repaint(budget: &Budget, _: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+/// Unless given, the authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow
+/// from the cost.
+fn repaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let calls = budget.cost / budget.samples;
-    let options = |steps: usize| RePaintOptions { steps, jump_length: (steps / 25).max(1), resamplings: 10 };
+    let of = |key: &str, rule: usize| if given(key) { count(options, key) as usize } else { rule };
+    let options = |steps: usize| RePaintOptions {
+        steps,
+        jump_length: of("jump_length", (steps / 25).max(1)),
+        resamplings: of("resamplings", 10),
+    };
     let spent = |steps: usize| {
         let walk = RePaint::new(options(steps)).map(|r| r.walk()).unwrap_or_default();
         walk.windows(2).filter(|w| w[1] > w[0]).count() as u64 + 1
@@ -148,6 +154,11 @@ mod tests {
         assert_eq!(options["iterations"], serde_json::json!(iterations));
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
+        let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");
+        let options = rare.options(&budget).expect("it is within its domain");
+        // 337 calls a sample: n steps, and one more for each of the n - 1 jumps back but the last.
+        assert_eq!((&options["jump_length"], &options["resamplings"]), (&1.into(), &2.into()));
+        assert!((165..=172).contains(&options["steps"].as_u64().unwrap_or_default()), "{}", options["steps"]);
     }
 
     #[test]

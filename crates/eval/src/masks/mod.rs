@@ -31,8 +31,8 @@ pub struct Benchmark<'a> {
     pub contenders: &'a [Contender],
     /// Samples for each picture.
     pub samples: usize,
-    /// Cost for each picture and method, in forward calls.
-    pub cost: u64,
+    /// Costs for each picture and method, in forward calls: everything is run at each of them.
+    pub costs: &'a [u64],
     /// Noise standard deviation assumed by the likelihood (the pictures are noiseless).
     pub sigma_y: f64,
     /// The seed of everything.
@@ -52,6 +52,8 @@ pub struct Row {
     pub mask: String,
     /// The contender's name.
     pub method: String,
+    /// What it might spend, in forward calls.
+    pub cost: u64,
     /// PSNR of the samples' mean inside the hole, dB, peak = the prior's value range.
     pub psnr_mean: f64,
     /// Highest PSNR of a sample inside the hole.
@@ -72,6 +74,23 @@ pub struct Row {
     pub images: Vec<u8>,
 }
 
+/// A method on a picture under a mask at a cost.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    picture: usize,
+    mask: &'static Protocol,
+    contender: &'a Contender,
+    cost: u64,
+}
+
+impl Case<'_> {
+    /// Whether a row is its result.
+    fn made(&self, row: &Row) -> bool {
+        let same = (row.picture, row.cost) == (self.picture, self.cost);
+        same && row.mask == self.mask.name && row.method == self.contender.name
+    }
+}
+
 impl Benchmark<'_> {
     /// Runs what is missing in `earlier`, pictures side by side on the threads of the pool, and returns all rows in order.
     /// `done` hears of every finished row, and `tick` is asked at every step of a method; when one of them breaks, rows that
@@ -85,17 +104,12 @@ impl Benchmark<'_> {
         done: &(dyn Fn(&Row) -> ControlFlow<()> + Sync),
         tick: &(dyn Fn() -> ControlFlow<()> + Sync),
     ) -> Result<Vec<Row>> {
-        let cases: Vec<_> = (0..self.pictures.len())
-            .flat_map(|picture| self.masks.iter().map(move |mask| (picture, *mask)))
-            .flat_map(|(picture, mask)| self.contenders.iter().map(move |contender| (picture, mask, contender)))
-            .collect();
-        (cases.into_par_iter().with_max_len(1))
-            .map(|(picture, mask, contender)| {
-                let same = |r: &&Row| r.picture == picture && r.mask == mask.name && r.method == contender.name;
-                if let Some(row) = earlier.iter().find(same) {
+        (self.cases().into_par_iter().with_max_len(1))
+            .map(|case| {
+                if let Some(row) = earlier.iter().find(|row| case.made(row)) {
                     return Ok(row.clone());
                 }
-                let row = self.row(picture, mask, contender, tick)?;
+                let row = self.row(&case, tick)?;
                 if done(&row).is_break() {
                     return Err(vipaint_core::Error::Interrupted.into());
                 }
@@ -104,19 +118,25 @@ impl Benchmark<'_> {
             .collect()
     }
 
+    /// Everything to be run, the cheapest first.
+    fn cases(&self) -> Vec<Case<'_>> {
+        let mut cases = Vec::new();
+        for (&cost, picture) in self.costs.iter().flat_map(|cost| (0..self.pictures.len()).map(move |p| (cost, p))) {
+            for mask in self.masks {
+                cases.extend(self.contenders.iter().map(|contender| Case { picture, mask, contender, cost }));
+            }
+        }
+        cases
+    }
+
     /// Pictures that the page shows: spread over the set, which is ordered by class.
     pub(crate) fn shown(&self) -> impl Iterator<Item = usize> {
         let (n, shown) = (self.pictures.len(), page::SHOWN.min(self.pictures.len()));
         (0..shown).map(move |i| i * n / shown)
     }
 
-    fn row(
-        &self,
-        picture: usize,
-        mask: &Protocol,
-        contender: &Contender,
-        tick: &(dyn Fn() -> ControlFlow<()> + Sync),
-    ) -> Result<Row> {
+    fn row(&self, case: &Case, tick: &(dyn Fn() -> ControlFlow<()> + Sync)) -> Result<Row> {
+        let Case { picture, mask, contender, cost } = *case;
         let device = Device::flex();
         let prior = self.prior.counting_anew();
         let shape = prior.shape();
@@ -130,7 +150,7 @@ impl Benchmark<'_> {
         let likelihood = Likelihood { family: Family::Gaussian, sigma_y: self.sigma_y };
         let measurement = Measurement::new(operator, y, likelihood)?;
         let problem = Problem::new(prior, measurement, Guidance::default())?;
-        let sampler = contender.sampler(&Budget { cost: self.cost, samples: self.samples as u64 })?;
+        let sampler = contender.sampler(&Budget { cost, samples: self.samples as u64 })?;
         let started = std::time::Instant::now();
         let draw = Draw { seed, indices: 0..self.samples, batch: self.samples };
         let samples = sampler.sample(&problem, &draw, &mut |_| tick())?;
@@ -161,6 +181,7 @@ impl Benchmark<'_> {
             class: *class,
             mask: mask.name.into(),
             method: contender.name.clone(),
+            cost,
             psnr_mean: measures[0],
             psnr_best: measures[1],
             diversity: measures[2],

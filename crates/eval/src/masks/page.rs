@@ -15,6 +15,8 @@ pub struct Summary {
     pub mask: &'static str,
     /// The contender's name.
     pub method: String,
+    /// What it might spend, in forward calls.
+    pub cost: u64,
     /// In-hole PSNR of the samples' mean, dB.
     pub psnr_mean: Mean,
     /// Best in-hole PSNR of the samples, dB.
@@ -51,12 +53,13 @@ pub struct Grid {
     pub rgb: Vec<u8>,
 }
 
-/// A table row for each mask and method; leads are those of `reference`.
+/// A table row for each mask, cost and method; leads are those of `reference` at the same cost.
 pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Summary> {
     let mut summaries = Vec::new();
-    for mask in benchmark.masks {
-        let of =
-            |method: &str| -> Vec<&Row> { rows.iter().filter(|r| r.mask == mask.name && r.method == method).collect() };
+    for (mask, &cost) in benchmark.masks.iter().flat_map(|mask| benchmark.costs.iter().map(move |cost| (mask, cost))) {
+        let of = |method: &str| -> Vec<&Row> {
+            rows.iter().filter(|r| r.mask == mask.name && r.cost == cost && r.method == method).collect()
+        };
         let agreements = |rows: &[&Row]| rows.iter().map(|r| r.agreement).collect::<Option<Vec<f64>>>();
         let reference_agreement = agreements(&of(reference));
         for contender in benchmark.contenders {
@@ -70,6 +73,7 @@ pub fn summarise(rows: &[Row], benchmark: &Benchmark, reference: &str) -> Vec<Su
             summaries.push(Summary {
                 mask: mask.name,
                 method: contender.name.clone(),
+                cost,
                 psnr_mean: mean(&|r| r.psnr_mean),
                 psnr_best: mean(&|r| r.psnr_best),
                 diversity: mean(&|r| r.diversity),
@@ -94,8 +98,8 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
     let _ = writeln!(
         text,
         "# Inpainting methods on the prior `{}`\n\nMade by `{command}`.\n\n\
-         {} held-out pictures, {} samples each, seed {}, sigma_y {}, no class given. Every method may spend about {} forward \
-         calls a picture, all {} samples and the fit together; a vector-Jacobian product counts as two more calls. Intervals \
+         {} held-out pictures, {} samples each, seed {}, sigma_y {}, no class given. Every method may spend about as many \
+         forward calls a picture as the column *cost* says, all {} samples and the fit together; a vector-Jacobian product counts as two more calls. Intervals \
          are 95 % over pictures. *Class* is the share of samples that a classifier gives the true class; *lead* is {reference}'s \
          class agreement minus the row's, paired over pictures, bold where its interval lies above 0. PSNR and diversity are \
          inside the hole only; diversity is the pixel standard deviation over samples relative to the value range. Log-weights \
@@ -105,7 +109,6 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
         benchmark.samples,
         benchmark.seed,
         benchmark.sigma_y,
-        benchmark.cost,
         benchmark.samples,
     );
     let summaries = summarise(rows, benchmark, reference);
@@ -113,8 +116,8 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
     for mask in benchmark.masks {
         let _ = writeln!(
             text,
-            "## `{}`: {}\n\n| method | class | lead | PSNR of the mean | best PSNR | diversity | calls | VJPs | s |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "## `{}`: {}\n\n| cost | method | class | lead | PSNR of the mean | best PSNR | diversity | calls | VJPs | s |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
             mask.name, mask.about
         );
         for s in summaries.iter().filter(|s| s.mask == mask.name) {
@@ -125,7 +128,8 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
             };
             let _ = writeln!(
                 text,
-                "| {} | {} | {lead} | {:.2} | {:.2} | {:.3} | {:.0} | {:.0} | {:.2} |",
+                "| {} | {} | {} | {lead} | {:.2} | {:.2} | {:.3} | {:.0} | {:.0} | {:.2} |",
+                s.cost,
                 s.method,
                 optional(&s.agreement),
                 s.psnr_mean,
@@ -140,9 +144,10 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
         let names: Vec<_> = benchmark.contenders.iter().map(|c| c.name.as_str()).collect();
         let _ = writeln!(
             text,
-            "\n![{}]({file})\n\nFor each picture, from top to bottom: {}; from left to right: truth, masked, samples.\n",
+            "\n![{}]({file})\n\nFor each picture, from top to bottom: {}; from left to right: truth, masked, samples{}.\n",
             mask.name,
-            names.join(", ")
+            names.join(", "),
+            if benchmark.costs.len() > 1 { " at the highest cost" } else { "" }
         );
         pictures.extend(grid(rows, benchmark, mask, file));
     }
@@ -150,7 +155,7 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
 }
 
 /// Truth, masked picture and samples, one line for each method, pictures below each other, enlarged twice.
-fn grid(rows: &[Row], benchmark: &Benchmark, mask: &Protocol, file: String) -> Option<Grid> {
+fn grid(rows: &[Row], benchmark: &Benchmark, mask: &'static Protocol, file: String) -> Option<Grid> {
     let [c, h, w] = benchmark.prior.shape();
     let (scale, gap, group) = (2, 2, 10);
     let (cell_w, cell_h) = (w * scale + gap, h * scale + gap);
@@ -164,7 +169,8 @@ fn grid(rows: &[Row], benchmark: &Benchmark, mask: &Protocol, file: String) -> O
         let known = mask.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture as u64));
         let masked: Vec<u8> = truth.iter().zip(&known).map(|(t, k)| if *k == 1.0 { *t } else { 127 }).collect();
         for (line, contender) in benchmark.contenders.iter().enumerate() {
-            let of = |r: &&Row| r.picture == picture && r.mask == mask.name && r.method == contender.name;
+            let cost = *benchmark.costs.iter().max()?;
+            let of = |r: &&Row| super::Case { picture, mask, contender, cost }.made(r);
             let samples = rows.iter().find(of)?.images.chunks_exact(truth.len());
             for (column, image) in [truth.as_slice(), &masked].into_iter().chain(samples).enumerate() {
                 for (y, x) in (0..h * scale).flat_map(|y| (0..w * scale).map(move |x| (y, x))) {

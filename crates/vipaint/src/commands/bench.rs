@@ -25,7 +25,7 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     let cli::Bench::Masks(raw) = raw;
     let masks = protocols(&raw.masks)?;
     let contenders = raw.methods.split(',').map(contender).collect::<Result<Vec<_>>>()?;
-    if raw.per_class == 0 || raw.samples < 2 || raw.cost == 0 {
+    if raw.per_class == 0 || raw.samples < 2 || raw.cost.contains(&0) {
         let problem = "needs at least one picture of a class, two samples and a positive cost";
         return Err(Error::usage("bench masks", problem, "see vipaint bench masks --help"));
     }
@@ -43,13 +43,13 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
         masks: &masks,
         contenders: &contenders,
         samples: raw.samples,
-        cost: raw.cost,
+        costs: &raw.cost,
         sigma_y: noise.sigma_y,
         seed: raw.seed,
         judge: Some(&judge),
     };
     let command = command(&raw);
-    // Rows of the same setting stay valid when masks or methods are added.
+    // Rows of the same setting stay valid when masks, methods or costs are added.
     let setting = json!([
         env!("CARGO_PKG_VERSION"),
         prior.hash,
@@ -57,7 +57,6 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
         raw.skip,
         raw.per_class,
         raw.samples,
-        raw.cost,
         raw.noise,
         raw.seed
     ]);
@@ -90,7 +89,7 @@ fn measure(
     earlier: &[Row],
     session: &Session,
 ) -> Result<Vec<Row>> {
-    let all = benchmark.pictures.len() * benchmark.masks.len() * benchmark.contenders.len();
+    let all = benchmark.pictures.len() * benchmark.masks.len() * benchmark.contenders.len() * benchmark.costs.len();
     if !earlier.is_empty() {
         eprintln!("going on after {} rows", earlier.len());
     }
@@ -99,7 +98,10 @@ fn measure(
         // A poisoned lock means that another thread's panic is on its way out already.
         let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
         state.1 += 1;
-        eprintln!("{}/{all} picture {} {} {} {:.1} s", state.1, row.picture, row.mask, row.method, row.seconds);
+        eprintln!(
+            "{}/{all} picture {} {} {} at {}: {:.1} s",
+            state.1, row.picture, row.mask, row.method, row.cost, row.seconds
+        );
         match state.0.add(row) {
             Ok(()) => session.interrupt.flow(),
             Err(error) => {
@@ -156,9 +158,17 @@ fn pictures(raw: &BenchMasks, set: &HeldOut, prior: &Prior) -> Result<Vec<Pictur
 
 /// The command that makes the page again.
 fn command(raw: &BenchMasks) -> String {
+    let costs: Vec<String> = raw.cost.iter().map(u64::to_string).collect();
     let mut words = vec![format!(
         "cargo run --release -- bench masks --prior {} --masks {} --methods \"{}\" --per-class {} -n {} --cost {} --noise {} --seed {}",
-        raw.prior, raw.masks, raw.methods, raw.per_class, raw.samples, raw.cost, raw.noise, raw.seed
+        raw.prior,
+        raw.masks,
+        raw.methods,
+        raw.per_class,
+        raw.samples,
+        costs.join(","),
+        raw.noise,
+        raw.seed
     )];
     words.extend(raw.held_out.as_ref().map(|name| format!("--held-out {name}")));
     words.extend(raw.pictures.as_ref().map(|path| format!("--pictures {} --skip {}", path.display(), raw.skip)));
