@@ -76,7 +76,8 @@ fn loss_chart(area: &Area<'_>, records: &[Record]) -> Drawn {
         .y_label_area_size(56)
         .caption("training loss", ("sans-serif", 20))
         .build_cartesian_2d(0.0..last.0, (low..high).log_scale())?;
-    chart.configure_mesh().x_desc("thousand pictures seen").y_desc("loss").draw()?;
+    let round = |loss: &f64| format!("{loss:.2}");
+    chart.configure_mesh().x_desc("thousand pictures seen").y_desc("loss").y_label_formatter(&round).draw()?;
     chart.draw_series(LineSeries::new(points.iter().copied(), BLUE.mix(0.3)))?;
     chart.draw_series(LineSeries::new(smooth(&points), BLUE.stroke_width(2)))?;
     Ok(())
@@ -115,12 +116,10 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low.is_finite() { (low * 0.9, high * 1.1) } else { (0.1, 1.0) }
 }
 
-/// Exponential average over about 5 points.
+/// Means over five points around each.
 fn smooth(points: &[(f64, f64)]) -> impl Iterator<Item = (f64, f64)> + '_ {
-    let mut average = None;
-    points.iter().map(move |(x, y)| {
-        let next = average.map_or(*y, |a: f64| a + 0.2 * (y - a));
-        average = Some(next);
-        (*x, next)
+    points.iter().enumerate().map(|(i, (x, _))| {
+        let near = &points[i.saturating_sub(2)..points.len().min(i + 3)];
+        (*x, near.iter().map(|(_, y)| y).sum::<f64>() / near.len() as f64)
     })
 }
