@@ -1,17 +1,19 @@
 //! One denoiser call on given tensors, to verify a converted prior against its origin.
 //!
 //! In: `z_t` `[B, C, H, W]`, and `sigma` `[B]` (sigma_t / alpha_t) or `t` `[B]` (the network's own time input); optionally
-//! `class` `[B]` (i64) and `v`, a cotangent of the shape of `z_t`. Out: `raw`, `x0_hat` and, with `v`, `vjp`.
+//! `class` `[B]` (i64), `context` `[B, L, D]` and `pooled` `[B, D]` (what a text encoder gives), and `v`, a cotangent of the shape
+//! of `z_t`. Out: `raw`, `x0_hat` and, with `v`, `vjp`.
+
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use vipaint_core::prior::{Condition, Prior};
+use vipaint_core::prior::{Condition, Context, Prior};
 use vipaint_core::{Level, Schedule};
-use vipaint_zoo::unet::UNet;
-use vipaint_zoo::{EdmScales, Header, Parameterization};
+use vipaint_zoo::{EdmScales, Header, Network, Parameterization};
 
 use crate::error::{Error, Result};
-use crate::priors::{Source, refuse};
+use crate::priors::{Open, Source};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,32 +31,26 @@ pub enum Part {
 /// # Errors
 /// [`Error::Input`] when the prior or the input is not what it should be.
 pub fn check(prior: &Source, part: Part, input: &[u8], name: &str) -> Result<Vec<u8>> {
-    let (network, prior) = if let Source::Exec(_) = prior {
-        (None, prior.load()?)
-    } else {
-        let (header, network) = vipaint_zoo::decode(&prior.bytes()?).map_err(|error| refuse(&prior.name(), &error))?;
-        let prior = vipaint_zoo::prior(header.clone(), network.clone());
-        (Some((header, network)), prior)
-    };
+    let Open { prior, raw } = prior.open()?;
     let file = SafeTensors::deserialize(input).map_err(|e| wrong(name, format!("is not a safetensors file ({e})")))?;
     let input = Input { file, name };
     match part {
-        Part::Denoiser => denoise(network.as_ref(), &prior, &input),
+        Part::Denoiser => denoise(raw.as_ref(), &prior, &input),
         Part::Decoder => through(&prior, &input, ("z", "x"), |prior, z| prior.autoencoder.decode(z)),
         Part::Encoder => through(&prior, &input, ("x", "z"), |prior, x| prior.autoencoder.encode(x)),
     }
 }
 
-/// An external program has no `network`: its raw output is not known.
-fn denoise(network: Option<&(Header, UNet)>, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
+/// Without a `network` its raw output is not known.
+fn denoise(network: Option<&(Header, Arc<dyn Network>)>, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
     let z = input.image("z_t", prior.shape())?;
     let batch = z.dims()[0];
     let levels = input.levels(&prior.schedule, network.map(|(header, _)| &header.parameterization), batch)?;
-    let classes = input.classes(batch, prior.classes.len())?;
+    let conditions = input.conditions(batch, prior.classes.len())?;
     let v = input.cotangent(z.dims())?;
     let (mut raws, mut estimates, mut products) = (Vec::new(), Vec::new(), Vec::new());
-    // A condition holds for a whole call, so samples of different classes go one by one.
-    for (i, (level, class)) in levels.iter().zip(&classes).enumerate() {
+    // A condition holds for a whole call, so samples of different conditions go one by one.
+    for (i, (level, condition)) in levels.iter().zip(&conditions).enumerate() {
         let z = z.clone().slice_dim(0, i..i + 1);
         if let Some((header, network)) = network {
             let (scale, time) = match header.parameterization {
@@ -64,11 +60,12 @@ fn denoise(network: Option<&(Header, UNet)>, prior: &Prior, input: &Input<'_>) -
                 }
                 Parameterization::Head { .. } => (1.0, level.t),
             };
-            raws.push(network.forward(z.clone() * scale, &[time], &[*class]));
+            let condition = std::slice::from_ref(condition);
+            network.check(condition).map_err(|problem| wrong(input.name, problem))?;
+            raws.push(network.forward(z.clone() * scale, &[time], condition));
         }
-        let condition = Condition { class: *class, context: None };
         let leaf = if v.is_some() { z.autodiff().require_grad() } else { z };
-        let x0_hat = prior.denoiser.x0_hat(leaf.clone(), &[*level], &condition)?;
+        let x0_hat = prior.denoiser.x0_hat(leaf.clone(), &[*level], condition)?;
         if let Some(v) = &v {
             estimates.push(x0_hat.clone().inner());
             products.push(product(prior, &leaf, x0_hat, v.clone().slice_dim(0, i..i + 1))?);
@@ -178,6 +175,27 @@ impl Input<'_> {
             if ratio > 0.0 && near { Ok(level) } else { Err(problem()) }
         };
         values.iter().map(level).collect()
+    }
+
+    /// What each sample is said to be.
+    fn conditions(&self, batch: usize, classes: usize) -> Result<Vec<Condition>> {
+        let classes = self.classes(batch, classes)?;
+        let rows = |tensor: &str, dimensions: usize| match self.floats(tensor)? {
+            Some((shape, values)) if shape.len() == dimensions && shape[0] == batch => {
+                Ok(Some((shape[1..].to_vec(), values)))
+            }
+            Some((shape, _)) => Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not of {batch} samples"))),
+            None => Ok(None),
+        };
+        let (tokens, pooled) = (rows("context", 3)?, rows("pooled", 2)?);
+        let row = |values: &[f32], i: usize| values[values.len() / batch * i..][..values.len() / batch].to_vec();
+        let context = |i: usize| {
+            tokens.as_ref().map(|(shape, tokens)| {
+                let pooled = pooled.as_ref().map_or(Vec::new(), |(_, pooled)| row(pooled, i));
+                Arc::new(Context { tokens: row(tokens, i), shape: [shape[0], shape[1]], pooled })
+            })
+        };
+        Ok(classes.into_iter().enumerate().map(|(i, class)| Condition { class, context: context(i) }).collect())
     }
 
     fn classes(&self, batch: usize, known: usize) -> Result<Vec<Option<usize>>> {

@@ -200,7 +200,8 @@ pub enum Prior {
     /// Run one denoiser call on given tensors, to compare a converted prior with its origin.
     ///
     /// IN holds z_t [B,C,H,W] f32 and either t [B] (the network's own time input) or sigma [B] (sigma_t / alpha_t), and
-    /// optionally class [B] i64 and v [B,C,H,W], a cotangent. OUT gets raw (the network's raw output), x0_hat and, if v was
+    /// optionally class [B] i64, context [B,L,D] and pooled [B,D] (what a text encoder gives) and v [B,C,H,W], a cotangent. OUT
+    /// gets raw (the network's raw output), x0_hat and, if v was
     /// given, vjp (the gradient of <v, x0_hat> with respect to z_t). With --decode IN holds z and OUT gets x; with --encode
     /// IN holds x and OUT gets z.
     Check {

@@ -23,6 +23,7 @@
 //! ```
 
 pub mod check;
+pub mod checkpoint;
 pub mod demo;
 pub mod draw;
 pub mod error;

@@ -1,15 +1,14 @@
 //! Where priors come from: embedded in the program, a file, or an external program.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
-use vipaint_zoo::exec;
-use vipaint_zoo::formats::{Checkpoint, layout};
+use vipaint_zoo::{Header, Network, exec};
 
+use crate::checkpoint::Place;
 use crate::error::{Error, Result};
 use crate::names;
 
@@ -34,8 +33,8 @@ pub const EMBEDDED: &[Embedded] = &[Embedded {
 pub enum Source {
     /// In the program.
     Embedded(&'static Embedded),
-    /// A file.
-    File(PathBuf),
+    /// A file or a folder.
+    File(Place),
     /// A program that speaks the protocol of `docs/exec.md`.
     Exec(String),
 }
@@ -44,7 +43,8 @@ pub enum Source {
 const EXEC_TIMEOUT: f64 = 600.0;
 
 impl Source {
-    /// The prior that `--prior` means: an embedded name, the path of a file, or `exec:COMMAND`. Nothing is read or started yet.
+    /// The prior that `--prior` means: an embedded name, the path of a file or a folder (`,preset=NAME` may follow it), or
+    /// `exec:COMMAND`. Nothing is read or started yet.
     ///
     /// # Errors
     /// [`Error::Usage`] when it is none of these.
@@ -55,13 +55,8 @@ impl Source {
         if let Some(command) = text.strip_prefix("exec:") {
             return Ok(Self::Exec(command.trim().to_owned()));
         }
-        let path = PathBuf::from(text);
-        if path.is_dir() {
-            let problem = format!("{text} is a folder");
-            return Err(Error::usage("--prior", problem, "give the .safetensors file in it"));
-        }
-        if path.exists() {
-            return Ok(Self::File(path));
+        if let Some(place) = Place::parse(text)? {
+            return Ok(Self::File(place));
         }
         let names = EMBEDDED.iter().map(|prior| prior.name);
         let remedy = match text.split_once(':') {
@@ -78,7 +73,7 @@ impl Source {
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
             Self::Embedded(embedded) => Ok(embedded.bytes.to_vec()),
-            Self::File(path) => std::fs::read(path).map_err(|error| Error::unreadable(path, &error)),
+            Self::File(place) => std::fs::read(&place.path).map_err(|error| Error::unreadable(&place.path, &error)),
             Self::Exec(_) => Err(Error::usage("--prior", "an external program has no file", "give a file")),
         }
     }
@@ -87,7 +82,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::Embedded(embedded) => embedded.name.to_owned(),
-            Self::File(path) => path.display().to_string(),
+            Self::File(place) => place.path.display().to_string(),
             Self::Exec(command) => format!("exec:{command}"),
         }
     }
@@ -97,21 +92,57 @@ impl Source {
     /// # Errors
     /// [`Error::Input`] when it cannot be read or is damaged, or when an external program fails.
     pub fn load(&self) -> Result<Prior> {
-        let prior = match self {
+        Ok(self.open()?.prior)
+    }
+
+    /// Loads the prior with its raw network, where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn open(&self) -> Result<Open> {
+        match self {
             Self::Exec(command) => {
                 let failed = |error: exec::ExecError| {
                     let remedy = "see docs/exec.md for what the program should do";
                     Error::input(self.name(), format!("cannot be used as a prior ({error})"), remedy)
                 };
-                return exec::load(command, exec_timeout()?).map_err(failed);
+                let prior = exec::load(command, exec_timeout()?).map_err(failed)?;
+                return Ok(Open { prior, raw: None });
             }
-            Self::Embedded(embedded) => vipaint_zoo::load_bytes(embedded.bytes),
-            Self::File(path) => {
-                not_another_kind(path)?;
-                vipaint_zoo::load_bytes(&self.bytes()?)
-            }
-        };
-        prior.map_err(|error| refuse(&self.name(), &error))
+            Self::File(place) if !place.is_own() => return place.load().map(Open::from),
+            Self::Embedded(_) | Self::File(_) => {}
+        }
+        let (bytes, refused) = (self.bytes()?, |error| refuse(&self.name(), &error));
+        if vipaint_zoo::text_unet::is_text_prior(&bytes).map_err(refused)? {
+            let prior = vipaint_zoo::load_bytes(&bytes).map_err(refused)?;
+            return Ok(Open { prior, raw: None });
+        }
+        vipaint_zoo::open_bytes(&bytes).map(Open::from).map_err(refused)
+    }
+
+    /// The description of a prior whose network has one.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn header(&self) -> Result<Header> {
+        match self {
+            Self::File(place) if !place.is_own() => place.header(),
+            _ => Ok(vipaint_zoo::decode(&self.bytes()?).map_err(|error| refuse(&self.name(), &error))?.0),
+        }
+    }
+}
+
+/// A prior, loaded.
+pub struct Open {
+    /// The prior.
+    pub prior: Prior,
+    /// Its description and its network, unless that is an external program's or reads the words of a text.
+    pub raw: Option<(Header, Arc<dyn Network>)>,
+}
+
+impl From<vipaint_zoo::Loaded> for Open {
+    fn from(loaded: vipaint_zoo::Loaded) -> Self {
+        Self { prior: loaded.prior, raw: Some((loaded.header, loaded.network)) }
     }
 }
 
@@ -126,21 +157,6 @@ fn exec_timeout() -> Result<Duration> {
         let problem = "is not a positive number of seconds";
         Error::usage("VIPAINT_EXEC_TIMEOUT", problem, format!("{EXEC_TIMEOUT} is the default"))
     })
-}
-
-/// Refuses a checkpoint of another code base by what it is, before all of it is read.
-fn not_another_kind(path: &Path) -> Result<()> {
-    // What cannot be read as a checkpoint at all is refused where it is read as a prior.
-    let Ok(file) = Checkpoint::open(path) else { return Ok(()) };
-    if file.metadata().keys().any(|key| key.starts_with("vipaint.")) {
-        return Ok(());
-    }
-    let what = match layout(file.names()) {
-        Some(layout) => format!("is a checkpoint of {} tensors with the names of {layout:?}", file.names().count()),
-        None => format!("is a checkpoint of {} tensors with names that are not known", file.names().count()),
-    };
-    let remedy = "this version cannot build that network; serve it with --prior exec:COMMAND (see docs/exec.md)";
-    Err(Error::input(path.display().to_string(), what, remedy))
 }
 
 /// A prior file that cannot be used.
@@ -211,6 +227,11 @@ pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
 /// # Errors
 /// [`Error::Input`] when it cannot be read or is damaged.
 pub fn info(source: &Source) -> Result<Value> {
+    if let Source::File(place) = source
+        && !place.is_own()
+    {
+        return place.info();
+    }
     let prior = source.load()?;
     if let Source::Exec(_) = source {
         return Ok(json!({

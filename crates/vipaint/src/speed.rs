@@ -9,7 +9,7 @@ use vipaint_zoo::{Header, Inventory, Loader, RandomWeights, Source as _, presets
 
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::priors::{EMBEDDED, Source, refuse};
+use crate::priors::{EMBEDDED, Open, Source, refuse};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ pub struct Ask {
 type Call<'a> = Box<dyn Fn(Tensor<4>) -> vipaint_core::Result<Tensor<4>> + 'a>;
 
 /// Measures: medians `forward_ms` and `forward_vjp_ms` (a call with its vector-Jacobian product), `peak_bytes` (the
-/// process's high-water mark, which holds the weights too).
+/// process's high-water mark, which holds the weights too); `load_ms`, and the process's size after loading and its
+/// high-water mark until then, `loaded_bytes` and `load_peak_bytes`.
 ///
 /// # Errors
 /// [`Error`] names the option or the prior that cannot be used.
@@ -51,7 +52,13 @@ fn loaded(ask: &Ask) -> Result<Value> {
         return Err(Error::usage("PRIOR", problem, "add --random-weights, or give the file of its weights"));
     }
     let source = Source::named(&ask.prior)?;
-    let prior = source.load()?;
+    let start = Instant::now();
+    let Open { prior, raw } = source.open()?;
+    let load = Load::since(start);
+    let Some((header, _)) = raw else {
+        let problem = format!("the network of {} cannot be measured", prior.name);
+        return Err(Error::usage("PRIOR", problem, "give an embedded prior or a file"));
+    };
     let [_, side, _] = prior.shape();
     if ask.size.is_some_and(|size| size != side) {
         let problem = format!("the prior works on a side of {side}");
@@ -60,7 +67,6 @@ fn loaded(ask: &Ask) -> Result<Value> {
     if ask.decode && prior.autoencoder.is_identity() {
         return Err(no_decoder(&prior.name));
     }
-    let header = vipaint_zoo::decode(&source.bytes()?).map_err(|error| refuse(&source.name(), &error))?.0;
     let inventory = header.network.inventory().map_err(|error| refuse(&source.name(), &error))?;
     let (condition, levels) = (header.network.example_condition(), levels(&prior.schedule, ask.batch));
     let call: Call<'_> = if ask.decode {
@@ -68,7 +74,7 @@ fn loaded(ask: &Ask) -> Result<Value> {
     } else {
         Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition))
     };
-    run(ask, prior.shape(), &inventory, &call)
+    run(ask, prior.shape(), &inventory, &load, &call)
 }
 
 /// The prior's architecture, at any size, with random weights.
@@ -84,14 +90,17 @@ fn random(ask: &Ask) -> Result<Value> {
     if ask.decode {
         let Some(config) = &header.autoencoder else { return Err(no_decoder(&ask.prior)) };
         let inventory = Inventory::of(|loader| config.build_decoder(loader, shape[1])).map_err(refused)?;
+        let start = Instant::now();
         let decoder = config.build_decoder(&loader, shape[1]).map_err(refused)?;
-        return run(ask, shape, &inventory, &(Box::new(|z| Ok(decoder.decode(z))) as Call<'_>));
+        return run(ask, shape, &inventory, &Load::since(start), &(Box::new(|z| Ok(decoder.decode(z))) as Call<'_>));
     }
     let inventory = header.network.inventory().map_err(refused)?;
     let (condition, levels) = (header.network.example_condition(), levels(&header.schedule, ask.batch));
+    let start = Instant::now();
     let network = header.network.build(&loader).map_err(refused)?;
+    let load = Load::since(start);
     let prior = vipaint_zoo::with_network(header, network);
-    run(ask, shape, &inventory, &(Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)) as Call<'_>))
+    run(ask, shape, &inventory, &load, &(Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)) as Call<'_>))
 }
 
 /// The description of an architecture: a known one's, or that of an embedded prior or a file.
@@ -99,8 +108,7 @@ fn described(name: &str) -> Result<Header> {
     if let Some(preset) = Preset::named(name) {
         return Ok(preset.header());
     }
-    let source = Source::named(name)?;
-    vipaint_zoo::decode(&source.bytes()?).map(|(header, _)| header).map_err(|error| refuse(&source.name(), &error))
+    Source::named(name)?.header()
 }
 
 fn no_decoder(name: &str) -> Error {
@@ -112,7 +120,20 @@ fn levels(schedule: &Schedule, batch: usize) -> Vec<vipaint_core::Level> {
     vec![schedule.level_at_ratio(1.0); batch]
 }
 
-fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, call: &Call<'_>) -> Result<Value> {
+/// What loading took.
+struct Load {
+    ms: f64,
+    resident: Option<u64>,
+    peak: Option<u64>,
+}
+
+impl Load {
+    fn since(start: Instant) -> Self {
+        Self { ms: start.elapsed().as_secs_f64() * 1e3, resident: memory::resident(), peak: memory::peak() }
+    }
+}
+
+fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, call: &Call<'_>) -> Result<Value> {
     let noise = RandomWeights { seed: 1 };
     let z = noise.tensor("z", &[ask.batch, c * h * w, 1]).map_err(|error| refuse(&ask.prior, &error))?;
     let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &Device::flex());
@@ -131,6 +152,9 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, call: &Call<'_>)
         "multiply_adds": inventory.multiply_adds,
         "threads": rayon::current_num_threads(),
         "rounds": ask.rounds,
+        "load_ms": load.ms,
+        "loaded_bytes": load.resident,
+        "load_peak_bytes": load.peak,
         "forward_ms": forward,
         "forward_vjp_ms": forward_vjp,
         "peak_bytes": memory::peak(),

@@ -46,6 +46,45 @@ pub enum Error {
     /// A weight that is infinite or not a number.
     #[error("tensor {0}: has values that are not finite")]
     NotFinite(String),
+    /// A tensor with another number of dimensions than its place in a network has.
+    #[error("tensor {name}: has shape {got:?}, but should have {expected} dimensions")]
+    Dimensions {
+        /// The tensor.
+        name: String,
+        /// Dimensions it should have.
+        expected: usize,
+        /// The file's shape.
+        got: Vec<usize>,
+    },
+    /// A checkpoint of an unknown family; what it holds instead.
+    #[error("of no known family: {0}")]
+    Unrecognised(String),
+    /// A checkpoint whose blocks are not those of its family.
+    #[error("the layers are not those of a known network: {0}")]
+    Structure(String),
+    /// What neither the tensors nor a preset tell.
+    #[error(
+        "neither its tensors nor a preset that fits them tell {}; add ,preset=NAME to its path (see `vipaint prior list`), \
+         or state them in a prior.toml beside it", list(.0)
+    )]
+    Untold(Vec<String>),
+    /// Several presets have these tensors.
+    #[error(
+        "may be {}, which differ in {}; add ,preset=NAME to its path, or state them in a prior.toml beside it",
+        presets.join(" or "), list(fields)
+    )]
+    Ambiguous {
+        /// The presets.
+        presets: Vec<String>,
+        /// The fields in which they differ.
+        fields: Vec<String>,
+    },
+    /// A description beside a checkpoint, or options for it, that cannot be used.
+    #[error("{0}")]
+    Stated(String),
+    /// Tensors that differ from those of the network.
+    #[error("differs from its network: {0}")]
+    Mismatch(crate::formats::Mismatch),
     /// A checkpoint that cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] crate::formats::FormatError),

@@ -36,10 +36,20 @@ pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
     if text_unet::is_text_prior(bytes)? {
         return text_unet::load_bytes(bytes);
     }
-    let (header, network) = decode(bytes)?;
-    let mut prior = prior(header, network);
+    Ok(open_bytes(bytes)?.prior)
+}
+
+/// As [`load_bytes`], for a prior that reads no text.
+///
+/// # Errors
+/// As [`load_file`].
+pub fn open_bytes(bytes: &[u8]) -> Result<Loaded> {
+    let (header, mut network) = decode(bytes)?;
+    network.pack();
+    let network: Arc<dyn Network> = Arc::new(network);
+    let mut prior = with_network(header.clone(), network.clone());
     prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    Ok(prior)
+    Ok(Loaded { header, network, prior })
 }
 
 /// A network as a prior, frozen, with no hash.
@@ -48,21 +58,29 @@ pub fn prior(header: Header, mut network: UNet) -> Prior {
     with_network(header, Arc::new(network))
 }
 
+/// A prior with its description and its raw network.
+#[derive(Clone)]
+pub struct Loaded {
+    /// The description.
+    pub header: Header,
+    /// The network itself.
+    pub network: Arc<dyn Network>,
+    /// The prior.
+    pub prior: Prior,
+}
+
 /// The prior that `header` describes, of any family, with its tensors from `source`; without a hash.
 ///
 /// # Errors
 /// [`Error::Config`] for what cannot be built, or those of the source.
-pub fn assemble(header: Header, source: &dyn Source) -> Result<Prior> {
+pub fn assemble(header: Header, source: &dyn Source) -> Result<Loaded> {
     let device = Device::flex();
-    let loader = Loader::new(source, &device);
-    let network = header.network.build(&loader)?;
-    let autoencoder =
-        header.autoencoder.as_ref().map(|config| config.build(&loader, network.shape()[1])).transpose()?;
-    let mut prior = with_network(header, network);
+    let (network, autoencoder) = header.build(&Loader::new(source, &device))?;
+    let mut prior = with_network(header.clone(), network.clone());
     if let Some(autoencoder) = autoencoder {
         prior.autoencoder = Arc::new(autoencoder);
     }
-    Ok(prior)
+    Ok(Loaded { header, network, prior })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

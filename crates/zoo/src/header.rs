@@ -1,11 +1,13 @@
 //! What a prior file says about its weights.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vipaint_core::Schedule;
 use vipaint_core::prior::Head;
 
-use crate::{Error, Family, Result, autoencoder};
+use crate::{Error, Family, Inventory, Loader, Network, Result, autoencoder};
 
 /// The version of the description that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -84,6 +86,22 @@ impl Header {
     pub fn to_json(&self) -> String {
         // Every field is a plain number, string or list of those, which JSON can hold.
         serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Network and autoencoder, frozen, from their tensors.
+    pub(crate) fn build(&self, loader: &Loader<'_>) -> Result<(Arc<dyn Network>, Option<autoencoder::Autoencoder>)> {
+        let network = self.network.build(loader)?;
+        let side = self.network.shape()[1];
+        let autoencoder = self.autoencoder.as_ref().map(|config| config.build(loader, side)).transpose()?;
+        Ok((network, autoencoder))
+    }
+
+    /// All that the prior reads from a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what cannot be built.
+    pub fn inventory(&self) -> Result<Inventory> {
+        Inventory::of(|loader| self.build(loader))
     }
 
     fn check(&self) -> Result<()> {

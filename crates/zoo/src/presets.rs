@@ -49,7 +49,7 @@ pub const PRESETS: &[Preset] = &[
 ];
 
 /// A standard deviation of pictures in [-1, 1].
-const PIXEL_STD: f64 = 0.5;
+pub(crate) const PIXEL_STD: f64 = 0.5;
 
 /// CompVis's "linear" schedule is linear in sqrt(beta).
 fn scaled_linear(start: f64, end: f64) -> Schedule {
@@ -60,8 +60,8 @@ fn linear() -> Schedule {
     Schedule::vp(Betas::Linear { start: 1e-4, end: 0.02, steps: 1000 })
 }
 
-/// Where the names are not known, classes are called by their numbers.
-fn numbered(classes: usize) -> Vec<String> {
+/// The names of a network's classes. Where they are not known, classes are called by their numbers.
+pub(crate) fn class_names(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }
 
@@ -69,7 +69,7 @@ fn header(name: &str, network: Config, schedule: Schedule, head: Head) -> Header
     Header {
         format: HEADER_FORMAT,
         name: name.to_string(),
-        classes: numbered(network.classes()),
+        classes: class_names(network.classes()),
         network: Family::Openai(network),
         schedule,
         parameterization: Parameterization::Head { head },

@@ -1,6 +1,6 @@
 //! Where the weights of a frozen network come from, by the names of its original checkpoint.
 
-use crate::{Error, Result};
+use crate::Result;
 
 /// Tensors by name. Networks ask for each of theirs once, and keep it in another form: a source need not hold more than
 /// what is asked for.
@@ -72,28 +72,4 @@ impl Source for Renamed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.source.tensor(&(self.name)(name), shape)
     }
-}
-
-/// Compares what a network needs with what a checkpoint has, before anything is loaded.
-///
-/// # Errors
-/// [`Error::Missing`], [`Error::Shape`] or [`Error::Unexpected`] name the tensors.
-pub fn compare(inventory: &crate::Inventory, found: &[(String, Vec<usize>)]) -> Result<()> {
-    use std::collections::BTreeMap;
-    let found: BTreeMap<&str, &[usize]> = found.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
-    let missing: Vec<String> =
-        inventory.entries.iter().map(|e| e.name.clone()).filter(|n| !found.contains_key(n.as_str())).collect();
-    if !missing.is_empty() {
-        return Err(Error::Missing(missing));
-    }
-    for entry in &inventory.entries {
-        let got = found[entry.name.as_str()];
-        if got != entry.shape {
-            return Err(Error::Shape { name: entry.name.clone(), expected: entry.shape.clone(), got: got.to_vec() });
-        }
-    }
-    let known: std::collections::BTreeSet<&str> =
-        inventory.entries.iter().map(|e| e.name.as_str()).chain(inventory.unused.iter().map(String::as_str)).collect();
-    let unexpected: Vec<String> = found.keys().filter(|n| !known.contains(*n)).map(|n| (*n).to_string()).collect();
-    if unexpected.is_empty() { Ok(()) } else { Err(Error::Unexpected(unexpected)) }
 }

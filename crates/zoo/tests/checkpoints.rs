@@ -218,3 +218,14 @@ proptest! {
         read_all(bytes);
     }
 }
+
+#[test]
+fn a_safetensors_header_may_be_as_long_as_a_pickle_begins() {
+    // 0x280 = 640 bytes: the first two are those of a pickle of protocol 2.
+    let json = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let mut bytes = 640u64.to_le_bytes().to_vec();
+    bytes.extend(format!("{json:640}").bytes());
+    bytes.extend(2.5f32.to_le_bytes());
+    let file = Checkpoint::from_bytes(bytes).unwrap();
+    assert_eq!(file.get("a").unwrap().to_f32().unwrap(), [2.5]);
+}

@@ -135,7 +135,7 @@ fn how_to_resume(
     };
     let (posterior, folder) = (posterior.display(), folder.display());
     let prior = match prior {
-        Some(priors::Source::File(path)) => format!(" --prior {}", path.display()),
+        Some(priors::Source::File(place)) => format!(" --prior {place}"),
         Some(priors::Source::Exec(command)) => format!(" --prior 'exec:{command}'"),
         Some(priors::Source::Embedded(_)) | None => String::new(),
     };

@@ -2,6 +2,7 @@
 
 mod bad;
 mod check;
+mod checkpoints;
 mod exec;
 mod good;
 mod pictures;

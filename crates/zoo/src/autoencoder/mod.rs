@@ -96,6 +96,11 @@ impl Config {
         1 << (self.ch_mult.len() - 1)
     }
 
+    /// Shape `[channels, height, width]` of the pictures for latents of shape `z`.
+    pub fn image_shape(&self, [_, h, w]: [usize; 3]) -> [usize; 3] {
+        [self.in_channels, h * self.factor(), w * self.factor()]
+    }
+
     /// What the autoencoder reads, and what encoding and decoding cost, for latents with this side.
     ///
     /// # Errors
@@ -179,8 +184,7 @@ impl prior::Autoencoder for Autoencoder {
         (mean - config.shift_factor) * config.scale_factor
     }
 
-    fn image_shape(&self, [_, h, w]: [usize; 3]) -> [usize; 3] {
-        let (config, factor) = (&self.decoder.config, self.decoder.config.factor());
-        [config.in_channels, h * factor, w * factor]
+    fn image_shape(&self, z: [usize; 3]) -> [usize; 3] {
+        self.decoder.config.image_shape(z)
     }
 }

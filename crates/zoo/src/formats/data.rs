@@ -7,6 +7,7 @@ use std::path::Path;
 use super::error::{FormatError, Result};
 
 /// Bytes of a checkpoint.
+#[derive(Debug)]
 pub(super) enum Data {
     /// A file, read by the system page by page as it is used.
     Map(memmap2::Mmap),
@@ -27,6 +28,17 @@ impl Data {
         // `Checkpoint::open`; every program that maps weights relies on it.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(failed)?;
         Ok(Self::Map(map))
+    }
+
+    /// Gives back the memory of a part that has been read. Without it a loaded checkpoint stays in memory beside the network
+    /// that was made from it.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Map(map) = self {
+            // SAFETY: the map is only read, and shared with the file: pages that are dropped come back as they were. The advice
+            // may fail, which leaves them where they are.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
     }
 }
 

@@ -142,7 +142,7 @@ impl Checkpoint {
     }
 
     fn view<'a>(&'a self, name: &'a str, place: &'a Place) -> TensorRef<'a> {
-        TensorRef::new(name, &place.strided, &self.files[place.file][place.range.clone()])
+        TensorRef::new(name, &place.strided, &self.files[place.file], place.range.clone())
     }
 
     /// A safetensors file's own metadata.
@@ -167,12 +167,22 @@ impl Checkpoint {
 /// The weights of a network that has the names of its checkpoint.
 impl crate::Source for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize]) -> crate::Result<Vec<f32>> {
-        let found = self.get(name)?;
-        if found.shape() != shape {
-            let (expected, got) = (shape.to_vec(), found.shape().to_vec());
+        self.get(name)?.weights(name, shape)
+    }
+}
+
+impl TensorRef<'_> {
+    /// Its numbers as weights of this shape, called `name` in errors.
+    ///
+    /// # Errors
+    /// When it has another shape or type, or values that are not finite.
+    pub fn weights(&self, name: &str, shape: &[usize]) -> crate::Result<Vec<f32>> {
+        if self.shape() != shape {
+            let (expected, got) = (shape.to_vec(), self.shape().to_vec());
             return Err(crate::Error::Shape { name: name.to_owned(), expected, got });
         }
-        let values = found.to_f32()?;
+        let values = self.to_f32()?;
+        self.release();
         if values.iter().all(|value| value.is_finite()) {
             Ok(values)
         } else {
@@ -183,10 +193,15 @@ impl crate::Source for Checkpoint {
 
 /// Reads a file of any kind.
 fn read(bytes: &[u8]) -> Result<Found> {
-    if torch::is_torch(bytes) {
-        return torch::index(bytes);
-    }
+    // Safetensors first: the length of a header may begin as a pickle does, but as a length torch's first bytes are beyond
+    // every file.
     let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
     let fits = header.is_some_and(|header| header < bytes.len() as u64);
-    if fits && bytes.get(8) == Some(&b'{') { safetensors::index(bytes) } else { Err(FormatError::Unknown) }
+    if fits && bytes.get(8) == Some(&b'{') {
+        safetensors::index(bytes)
+    } else if torch::is_torch(bytes) {
+        torch::index(bytes)
+    } else {
+        Err(FormatError::Unknown)
+    }
 }

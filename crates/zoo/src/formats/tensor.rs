@@ -1,9 +1,11 @@
 //! One tensor of a checkpoint: where its numbers are, and how they are laid out.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
+use super::data::Data;
 use super::error::{FormatError, Result};
 
 /// The type of a tensor's numbers; all are little-endian.
@@ -109,12 +111,19 @@ fn dense_strides(shape: &[usize]) -> Vec<usize> {
 pub struct TensorRef<'a> {
     name: &'a str,
     strided: &'a Strided,
-    storage: &'a [u8],
+    file: &'a Data,
+    range: Range<usize>,
 }
 
 impl<'a> TensorRef<'a> {
-    pub(super) fn new(name: &'a str, strided: &'a Strided, storage: &'a [u8]) -> Self {
-        Self { name, strided, storage }
+    /// `range` is where its storage is in the file.
+    pub(super) fn new(name: &'a str, strided: &'a Strided, file: &'a Data, range: Range<usize>) -> Self {
+        Self { name, strided, file, range }
+    }
+
+    /// Gives the memory back that reading it took; the file still has its numbers.
+    pub(super) fn release(&self) {
+        self.file.release(self.range.clone());
     }
 
     /// Its name.
@@ -135,18 +144,20 @@ impl<'a> TensorRef<'a> {
     /// Its numbers in order (the last dimension runs fastest): borrowed from the file where they lie so, else gathered.
     pub fn bytes(&self) -> Cow<'a, [u8]> {
         let (size, count) = (self.dtype().size(), self.strided.count());
+        let file: &'a [u8] = self.file;
+        let storage = &file[self.range.clone()];
         if count == 0 {
             return Cow::Borrowed(&[]);
         }
         if self.strided.is_dense() {
             let start = self.strided.offset * size;
-            return Cow::Borrowed(&self.storage[start..start + count * size]);
+            return Cow::Borrowed(&storage[start..start + count * size]);
         }
         let mut bytes = Vec::with_capacity(count * size);
         let mut index = vec![0; self.strided.shape.len()];
         let mut at = self.strided.offset;
         for _ in 0..count {
-            bytes.extend_from_slice(&self.storage[at * size..][..size]);
+            bytes.extend_from_slice(&storage[at * size..][..size]);
             // The next index, as an odometer counts.
             for (axis, (position, stride)) in index.iter_mut().zip(&self.strided.strides).enumerate().rev() {
                 *position += 1;

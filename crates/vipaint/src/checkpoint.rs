@@ -1,0 +1,134 @@
+//! Files and folders as priors: this program's own, and checkpoints of other programs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use vipaint_zoo::formats::Checkpoint;
+use vipaint_zoo::presets::{PRESETS, Preset};
+use vipaint_zoo::recognise::Opened;
+use vipaint_zoo::{Header, Loaded};
+
+use crate::error::{Error, Result};
+use crate::names;
+
+/// Where a prior is, and which known prior it is said to be.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// A file or a folder.
+    pub path: PathBuf,
+    /// What tells what a checkpoint itself does not.
+    pub preset: Option<&'static Preset>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        self.preset.map_or(Ok(()), |preset| write!(f, "{SAID}{}", preset.name))
+    }
+}
+
+/// Comes between the path and the name of a preset.
+const SAID: &str = ",preset=";
+
+impl Place {
+    /// What `PATH` or `PATH,preset=NAME` means; none if nothing is there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is no such preset, or nothing to load in a folder.
+    pub fn parse(text: &str) -> Result<Option<Self>> {
+        let (path, preset) = match text.rsplit_once(SAID) {
+            Some((path, name)) if !PathBuf::from(text).exists() => (PathBuf::from(path), Some(preset(name)?)),
+            _ => (PathBuf::from(text), None),
+        };
+        if !path.exists() {
+            return Ok(None);
+        }
+        let place = Self { path, preset };
+        if place.path.is_dir() && !place.is_model() {
+            let problem = format!("the folder {} holds no weights by the names that diffusers gives", place.path.display());
+            return Err(Error::usage("--prior", problem, "give the file in it"));
+        }
+        Ok(Some(place))
+    }
+
+    fn is_model(&self) -> bool {
+        self.path.join("model_index.json").is_file() || vipaint_zoo::formats::weights_file(&self.path).is_ok()
+    }
+
+    /// Whether it is a prior file of this program.
+    pub(crate) fn is_own(&self) -> bool {
+        let own = |file: Checkpoint| file.metadata().keys().any(|key| key.starts_with("vipaint."));
+        !self.path.is_dir() && Checkpoint::open(&self.path).is_ok_and(own)
+    }
+
+    /// Loads a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Input`] says why it cannot be used.
+    pub(crate) fn load(&self) -> Result<Loaded> {
+        let loaded = vipaint_zoo::recognise::load(&self.path, self.preset);
+        loaded.map_err(|error| self.refuse(&error))
+    }
+
+    /// The description of a checkpoint's prior.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn header(&self) -> Result<Header> {
+        let opened = Opened::open(&self.path).map_err(|error| self.refuse(&error))?;
+        Ok(opened.recognise(self.preset).map_err(|error| self.refuse(&error))?.header)
+    }
+
+    /// What is known about a checkpoint, without loading its weights.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn info(&self) -> Result<Value> {
+        let opened = Opened::open(&self.path).map_err(|error| self.refuse(&error))?;
+        let recognised = opened.recognise(self.preset).map_err(|error| self.refuse(&error))?;
+        let (header, mut types, mut parameters) = (&recognised.header, BTreeMap::new(), 0);
+        for (_, tensor) in recognised.table.tensors() {
+            *types.entry(format!("{:?}", tensor.dtype())).or_insert(0) += 1;
+            parameters += tensor.shape().iter().product::<usize>();
+        }
+        let pictures = match &header.autoencoder {
+            Some(autoencoder) => autoencoder.image_shape(header.network.shape()),
+            None => header.network.shape(),
+        };
+        let average = opened.parts().any(|part| opened.part(part).is_some_and(|part| part.checkpoint.is_ema()));
+        Ok(json!({
+            "name": header.name,
+            "family": recognised.family,
+            "presets": recognised.presets.iter().map(|preset| preset.name).collect::<Vec<_>>(),
+            "hash": recognised.hash(),
+            "shape": header.network.shape(),
+            "pictures": pictures,
+            "value_range": header.value_range,
+            "data_std": header.data_std,
+            "classes": header.classes,
+            "schedule": header.schedule,
+            "prediction": header.parameterization,
+            "network": header.network,
+            "autoencoder": header.autoencoder,
+            "averaged": average,
+            "tensors": types,
+            "parameters": parameters,
+            "notes": recognised.notes,
+        }))
+    }
+
+    fn refuse(&self, error: &vipaint_zoo::Error) -> Error {
+        let remedy = "see docs/checkpoints.md, or serve it with --prior exec:COMMAND (docs/exec.md)";
+        Error::input(self.path.display().to_string(), format!("cannot be used as a prior ({error})"), remedy)
+    }
+}
+
+/// The preset of a name.
+fn preset(name: &str) -> Result<&'static Preset> {
+    Preset::named(name).ok_or_else(|| {
+        let known = PRESETS.iter().map(|preset| preset.name);
+        Error::usage("--prior", format!("there is no preset {name:?}"), names::remedy(name, known))
+    })
+}

@@ -1,0 +1,164 @@
+//! Checkpoints of other programs: a tiny latent-diffusion model written by PyTorch (scripts/fixtures/tiny_latent_diffusion.py),
+//! with averaged weights, in full and in half precision, as it is and as safetensors.
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use vipaint_zoo::formats::Checkpoint;
+
+use crate::setup::{QUICK, Said, Setup, half, names};
+
+/// What no tensor tells.
+const STATED: &str = "name = \"tiny-latent\"\nhead = \"eps\"\n[network]\nimage_size = 4\nnum_heads = 2\n";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/tiny-latent-diffusion").join(name)
+}
+
+/// A folder with the checkpoint in every form, and a picture.
+fn setup() -> Setup {
+    let setup = Setup::new();
+    for name in ["model.ckpt", "half.ckpt"] {
+        std::fs::copy(fixture(name), setup.path(name)).unwrap();
+    }
+    setup.write("full.safetensors", &converted("model.ckpt", Dtype::F32));
+    setup.write("half.safetensors", &converted("half.ckpt", Dtype::F16));
+    setup.write("prior.toml", STATED.as_bytes());
+    let picture = RgbImage::from_fn(16, 16, |x, y| image::Rgb([(x * 15) as u8, (y * 11) as u8, 128]));
+    setup.save("picture.png", &picture.into());
+    setup.save("mask.png", &half(16, 16));
+    setup
+}
+
+const FORMS: [&str; 4] = ["model.ckpt", "half.ckpt", "full.safetensors", "half.safetensors"];
+
+/// The same tensors as a safetensors file.
+fn converted(name: &str, dtype: Dtype) -> Vec<u8> {
+    let file = Checkpoint::open(&fixture(name)).unwrap();
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = file
+        .tensors()
+        .map(|tensor| {
+            let values = tensor.to_f32().unwrap();
+            let bytes = match dtype {
+                Dtype::F16 => values.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
+                _ => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            };
+            (tensor.name().to_owned(), tensor.shape().to_vec(), bytes)
+        })
+        .collect();
+    let views = tensors.iter().map(|(n, shape, bytes)| (n, TensorView::new(dtype, shape.clone(), bytes).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn floats(bytes: &[u8], name: &str) -> Vec<f32> {
+    let file = SafeTensors::deserialize(bytes).unwrap();
+    file.tensor(name).unwrap().data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+fn ok(said: &Said) {
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+}
+
+/// Runs `prior check` on tensors of the original's calls, renamed.
+fn check(setup: &Setup, form: &str, inputs: &[(&str, &str)], more: &[&str]) -> Vec<u8> {
+    let calls = std::fs::read(fixture("calls.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&calls).unwrap();
+    let views = inputs.iter().map(|(from, to)| (*to, file.tensor(from).unwrap()));
+    setup.write("in.safetensors", &safetensors::serialize(views, None).unwrap());
+    let arguments = ["prior", "check", form, "--input", "in.safetensors", "--output", "out.safetensors"];
+    ok(&setup.run(&[&arguments[..], more].concat()));
+    setup.bytes("out.safetensors")
+}
+
+/// The largest difference, relative to the largest magnitude of the original's.
+fn distance(out: &[u8], name: &str, original: &str) -> f32 {
+    let calls = std::fs::read(fixture("calls.safetensors")).unwrap();
+    let (got, expected) = (floats(out, name), floats(&calls, original));
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    got.iter().zip(&expected).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest
+}
+
+#[test]
+fn every_form_computes_what_pytorch_computes() {
+    let setup = setup();
+    for form in FORMS {
+        let denoised = check(&setup, form, &[("z_t", "z_t"), ("t", "t"), ("class", "class"), ("v", "v")], &[]);
+        let decoded = check(&setup, form, &[("z", "z"), ("decode_v", "v")], &["--decode"]);
+        let encoded = check(&setup, form, &[("x", "x")], &["--encode"]);
+        for (out, name, original, most) in [
+            (&denoised, "raw", "raw", 1e-4),
+            (&denoised, "x0_hat", "x0_hat", 1e-4),
+            (&denoised, "vjp", "vjp", 1e-3),
+            (&decoded, "x", "x", 1e-4),
+            (&decoded, "vjp", "decode_vjp", 1e-3),
+            (&encoded, "z", "encoded", 1e-4),
+        ] {
+            let error = distance(out, name, original);
+            assert!(error <= most, "{form}: {original} is off by {error}");
+        }
+    }
+}
+
+#[test]
+fn pictures_are_completed_under_a_checkpoint() {
+    let setup = setup();
+    let inpaint = ["inpaint", "picture.png", "--mask", "mask.png", "-n", "2", "--class", "1"];
+    for form in FORMS {
+        ok(&setup.run(&[&inpaint[..], &["--prior", form, "-o", form.split('.').next_back().unwrap()], &QUICK].concat()));
+    }
+    // The weights are exact in half precision, so all forms draw the same picture.
+    assert_eq!(setup.bytes("ckpt/sample-000.png"), setup.bytes("safetensors/sample-000.png"));
+    let report = setup.json("ckpt/report.json");
+    assert_eq!(report["prior"]["name"], "tiny-latent");
+    // Known pixels are the picture's own.
+    let open = |name: &str| image::open(setup.path(name)).unwrap().to_rgb8();
+    let (picture, sample) = (open("picture.png"), open("ckpt/sample-001.png"));
+    assert!((0..16).flat_map(|y| (0..8).map(move |x| (x, y))).all(|(x, y)| picture[(x, y)] == sample[(x, y)]));
+    assert_eq!(names(&setup.path("ckpt"), "sample-").len(), 2);
+}
+
+#[test]
+fn a_posterior_is_tied_to_its_checkpoint() {
+    let setup = setup();
+    let fit = ["fit", "picture.png", "--mask", "mask.png", "--prior", "model.ckpt", "--posterior", "p.safetensors"];
+    ok(&setup.run(&[&fit[..], &QUICK].concat()));
+    ok(&setup.run(&["sample", "--posterior", "p.safetensors", "--prior", "model.ckpt", "-n", "1", "-o", "out"]));
+    let said = setup.run(&["sample", "--posterior", "p.safetensors", "--prior", "half.ckpt", "-n", "1", "-o", "out"]);
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    assert!(said.stderr.contains("tiny-latent"), "{}", said.stderr);
+}
+
+#[test]
+fn a_checkpoint_is_described_without_loading_it() {
+    let setup = setup();
+    let said = setup.run(&["prior", "info", "model.ckpt", "--json"]);
+    ok(&said);
+    let info: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(info["family"], "latent diffusion (CompVis)");
+    assert_eq!(info["averaged"], true);
+    assert_eq!(info["shape"], serde_json::json!([3, 4, 4]));
+    assert_eq!(info["pictures"], serde_json::json!([3, 16, 16]));
+    assert_eq!(info["classes"].as_array().unwrap().len(), 3);
+    assert!((info["autoencoder"]["scale_factor"].as_f64().unwrap() - 0.7).abs() < 1e-6);
+    assert_eq!(info["schedule"]["alphas_cumprod"].as_array().unwrap().len(), 50);
+}
+
+#[test]
+fn what_is_missing_is_said_with_the_remedy() {
+    let setup = setup();
+    std::fs::remove_file(setup.path("prior.toml")).unwrap();
+    let said = setup.run(&["prior", "info", "model.ckpt"]);
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    for part in ["model.ckpt", "network.image_size", "num_heads", "parameterization", ",preset=NAME", "prior.toml"] {
+        assert!(said.stderr.contains(part), "{part}: {}", said.stderr);
+    }
+    // A preset tells it; this one takes heads of 1 and 64 pixels.
+    let said = setup.run(&["prior", "info", "model.ckpt,preset=ldm-cin256", "--json"]);
+    ok(&said);
+    assert!(said.stdout.contains("\"image_size\": 64"), "{}", said.stdout);
+    let said = setup.run(&["prior", "info", "model.ckpt,preset=ldm-cin25"]);
+    assert_eq!(said.code, Some(2), "{}", said.stderr);
+    assert!(said.stderr.contains("did you mean \"ldm-cin256\""), "{}", said.stderr);
+}

@@ -1,0 +1,126 @@
+//! The tensors of what was opened, under the names that networks use.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use crate::formats::{Mismatch, TensorRef};
+use crate::{Error, Inventory, Result, Source};
+
+/// Tensors by the names that networks ask for.
+#[derive(Debug, Default)]
+pub struct Table<'a> {
+    rows: BTreeMap<String, TensorRef<'a>>,
+}
+
+/// Pieces of a tensor that go into the hash, evenly spaced.
+const PIECES: usize = 4;
+/// Bytes of a piece.
+const PIECE: usize = 64;
+
+impl<'a> Table<'a> {
+    /// Adds a tensor under the name that networks use for it.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: TensorRef<'a>) {
+        self.rows.insert(name.into(), tensor);
+    }
+
+    /// A tensor.
+    pub fn get(&self, name: &str) -> Option<&TensorRef<'a>> {
+        self.rows.get(name)
+    }
+
+    /// The tensors whose names begin with `prefix`, a path that ends in a dot or is empty.
+    pub fn below(&self, prefix: impl Into<String>) -> Below<'_, 'a> {
+        Below { table: self, prefix: prefix.into() }
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Names and types, sorted.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorRef<'a>)> {
+        self.rows.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// How these tensors differ from what is needed, but for those that are `allowed` without being needed.
+    pub fn compare(&self, needed: &Inventory, allowed: impl Fn(&str) -> bool) -> Mismatch {
+        let expected = needed.entries.iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice()));
+        let got = self.rows.iter().map(|(name, tensor)| (name.as_str(), tensor.shape()));
+        let mut mismatch = Mismatch::between(expected, got);
+        mismatch.unexpected.retain(|name| !allowed(name) && !needed.unused.contains(name));
+        mismatch
+    }
+
+    /// 16 hexadecimal digits that differ where `description`, a name, a type, a shape or weights differ: the first of the SHA-256
+    /// over the description, and of each tensor its name, type, shape, and four pieces of 64 bytes. Training and fine-tuning change
+    /// nearly every weight, so that nearly any piece tells; a file of gigabytes need not be read for it.
+    pub fn hash(&self, description: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(description);
+        for (name, tensor) in &self.rows {
+            hash.update(format!("\n{name} {:?} {:?}\n", tensor.dtype(), tensor.shape()));
+            let bytes = tensor.bytes();
+            for piece in 0..PIECES {
+                let start = bytes.len().saturating_sub(PIECE) / (PIECES - 1) * piece;
+                hash.update(&bytes[start..(start + PIECE).min(bytes.len())]);
+            }
+        }
+        hash.finalize()[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+}
+
+impl Source for Table<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        match self.rows.get(name) {
+            Some(tensor) => tensor.weights(name, shape),
+            None => Err(Error::Missing(vec![name.to_owned()])),
+        }
+    }
+}
+
+/// A part of a [`Table`]. Names are relative to it.
+#[derive(Debug)]
+pub struct Below<'t, 'a> {
+    table: &'t Table<'a>,
+    prefix: String,
+}
+
+impl Below<'_, '_> {
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+
+    /// Whether there is any tensor whose name begins so.
+    pub fn any(&self, start: &str) -> bool {
+        let start = format!("{}{start}", self.prefix);
+        self.table.rows.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
+    }
+
+    /// How many consecutive numbers, from 0 on, begin a name after `start`: the entries of a list.
+    pub fn count(&self, start: &str) -> usize {
+        (0..).take_while(|i| self.any(&format!("{start}{i}."))).count()
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.table.rows.get(&format!("{}{name}", self.prefix)).map(TensorRef::shape)
+    }
+
+    /// The shape of a tensor that must be there, with `N` dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Dimensions`].
+    pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        let full = || format!("{}{name}", self.prefix);
+        let shape = self.shape(name).ok_or_else(|| Error::Missing(vec![full()]))?;
+        shape.try_into().map_err(|_| Error::Dimensions { name: full(), expected: N, got: shape.to_vec() })
+    }
+}
