@@ -3,6 +3,7 @@
 pub mod classifier;
 pub mod fidelity;
 pub mod gate;
+pub mod gmm;
 pub mod masks;
 pub mod reader;
 pub mod stats;

@@ -245,6 +245,36 @@ pub enum Prior {
 pub enum Bench {
     /// Held-out pictures under masks: PSNR, diversity and class agreement inside the hole, with error bars.
     Masks(BenchMasks),
+    /// Problems whose posterior is known exactly: the distance of samples to it, at equal cost.
+    Gmm(BenchGmm),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchGmm {
+    /// Dimensions of pictures, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "8,80,800")]
+    pub dx: Vec<usize>,
+    /// Numbers of measurements, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4")]
+    pub dy: Vec<usize>,
+    /// Random problems for each pair of these.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub problems: usize,
+    /// Methods, separated by commas, or all.
+    #[arg(long, value_name = "LIST", default_value = "all")]
+    pub methods: String,
+    /// Samples for each problem.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 1000)]
+    pub samples: usize,
+    /// Cost of a sample in forward calls; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 300)]
+    pub cost: u64,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page and the rows.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -324,7 +354,7 @@ pub struct Ask {
     /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
-    /// vipaint, dps, repaint or unconditional.
+    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff or unconditional.
     #[arg(long, value_name = "METHOD", default_value = "vipaint")]
     pub method: String,
     /// A set of hyperparameters.

@@ -83,7 +83,18 @@ impl Contender {
 type Rule = fn(&Budget, &Map<String, Value>) -> Vec<(&'static str, Value)>;
 
 /// The rule of each method.
-const RULES: &[(&str, Rule)] = &[("vipaint", vipaint), ("dps", steps), ("repaint", repaint), ("unconditional", steps)];
+const RULES: &[(&str, Rule)] = &[
+    ("vipaint", vipaint),
+    ("dps", |b, _| steps(b, 3)),
+    ("repaint", repaint),
+    ("pigdm", |b, _| steps(b, 3)),
+    ("ddnm", |b, _| steps(b, 1)),
+    ("reddiff", |b, _| steps(b, 1)),
+    ("daps", |b, options| steps(b, count(options, "ode_steps"))),
+    // One filter gives all samples.
+    ("mcgdiff", |b, _| [steps(b, 1), vec![("particles", b.samples.into())]].concat()),
+    ("unconditional", |b, _| steps(b, 1)),
+];
 
 fn count(options: &Map<String, Value>, key: &str) -> u64 {
     options.get(key).and_then(Value::as_u64).unwrap_or_default()
@@ -110,10 +121,9 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, 
     ]
 }
 
-/// As many steps as the budget has calls for each sample; DPS takes a gradient at each.
-fn steps(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
-    let each = if options.contains_key("zeta") { 3 } else { 1 };
-    vec![("steps", (budget.cost / budget.samples / each).max(1).into())]
+/// As many steps of this cost as the budget pays for each sample; a gradient costs three.
+fn steps(budget: &Budget, cost: u64) -> Vec<(&'static str, Value)> {
+    vec![("steps", (budget.cost / budget.samples / cost.max(1)).max(1).into())]
 }
 
 /// The authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow from the cost.

@@ -1,0 +1,18 @@
+//! `vipaint bench`: one file each.
+
+mod gmm;
+mod masks;
+
+use std::process::ExitCode;
+
+use vipaint::Result;
+
+use super::Session;
+use crate::cli;
+
+pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
+    match raw {
+        cli::Bench::Masks(raw) => masks::run(&raw, session),
+        cli::Bench::Gmm(raw) => gmm::run(&raw, session),
+    }
+}
