@@ -36,7 +36,7 @@ const STEP: f64 = 0.02;
 
 /// The rows of `A`, for operators with few measurements.
 pub struct Rows {
-    rows: Vec<Tensor<4>>, // A^T e_i, [1, c, h, w] each
+    adjoint: Vec<Tensor<4>>, // A^T e_i, [1, c, h, w] each
     y: Vec<f64>,
     variance: f64,
 }
@@ -84,7 +84,7 @@ impl Rows {
         };
         let y = values(&measurement.y);
         Ok(Self {
-            rows: entries.iter().map(|i| linear.adjoint(unit(*i))).collect(),
+            adjoint: entries.iter().map(|i| linear.adjoint(unit(*i))).collect(),
             y: entries.iter().map(|i| f64::from(y[*i])).collect(),
             variance: measurement.likelihood.sigma_y.powi(2),
         })
@@ -92,17 +92,17 @@ impl Rows {
 
     /// How many measurements there are.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.adjoint.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.adjoint.is_empty()
     }
 
     /// `A x`, `[batch, measurements]`.
     pub fn apply(&self, x: &Tensor<4>) -> Vec<f64> {
-        let columns: Vec<Vec<f32>> = self.rows.iter().map(|row| values(&along(x, row))).collect();
+        let columns: Vec<Vec<f32>> = self.adjoint.iter().map(|row| values(&along(x, row))).collect();
         (0..x.dims()[0]).flat_map(|b| columns.iter().map(move |c| f64::from(c[b]))).collect()
     }
 
@@ -119,7 +119,7 @@ impl Rows {
     ) -> Result<Moments> {
         let (batch, m) = (z.dims()[0], self.len());
         let mut cross = Vec::with_capacity(m);
-        for row in &self.rows {
+        for row in &self.adjoint {
             let norm = f64::from(row.clone().square().sum().into_scalar::<f32>()).sqrt();
             let step = STEP * level.sigma / norm;
             let moved = denoise(z.clone() + row.clone() * step)?;
@@ -145,14 +145,15 @@ impl Rows {
     pub fn nll(&self, x0_hat: &Tensor<4>, moments: &Moments) -> Tensor<1> {
         let (batch, m) = (x0_hat.dims()[0], self.len());
         let device = x0_hat.device();
-        let columns: Vec<Tensor<2>> = self.rows.iter().map(|row| along(x0_hat, row).reshape([batch, 1])).collect();
+        let columns: Vec<Tensor<2>> = self.adjoint.iter().map(|row| along(x0_hat, row).reshape([batch, 1])).collect();
         let y: Vec<f32> = self.y.iter().map(|y| *y as f32).collect();
         let residual = Tensor::from_data(TensorData::new(y, [1, m]), &device) - Tensor::cat(columns, 1);
         let precision: Vec<f32> = moments.precision.iter().map(|p| *p as f32).collect();
         let precision = Tensor::<3>::from_data(TensorData::new(precision, [batch, m, m]), &device);
         let pairs = residual.clone().reshape([batch, m, 1]) * precision * residual.reshape([batch, 1, m]);
         let quadratic = pairs.reshape([batch, m * m]).sum_dim(1).reshape([batch]) * 0.5;
-        let constant: Vec<f32> = (0..batch).map(|b| (-moments.log_likelihood[b] - self.quadratic(moments, b)) as f32).collect();
+        let constant: Vec<f32> =
+            (0..batch).map(|b| (-moments.log_likelihood[b] - self.quadratic(moments, b)) as f32).collect();
         quadratic + Tensor::from_data(TensorData::new(constant, [batch]), &device)
     }
 

@@ -111,8 +111,7 @@ fn moments_are_those_of_the_mixture() {
         let residual = |i: usize| 0.7 - dot(&row(i), &x0);
         let (a, b, d) = (covariance(0, 0), covariance(0, 1), covariance(1, 1));
         let det = a * d - b * b;
-        let quadratic =
-            (d * residual(0).powi(2) - 2.0 * b * residual(0) * residual(1) + a * residual(1).powi(2)) / det;
+        let quadratic = (d * residual(0).powi(2) - 2.0 * b * residual(0) * residual(1) + a * residual(1).powi(2)) / det;
         let want = -0.5 * (quadratic + det.ln() + 2.0 * (2.0 * std::f64::consts::PI).ln());
 
         let z = Tensor::from_data(TensorData::new(z, [1, dim, 1, 1]), &device());

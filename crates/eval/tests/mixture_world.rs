@@ -44,19 +44,22 @@ fn check(name: &str, dim: usize, sampler: &dyn Sampler, bound: impl Fn(f64, f64)
     let [distance, prior, floor] = distances(dim, sampler);
     println!("{name}, dim {dim}: {distance:.3}, prior {prior:.3}, floor {floor:.3}");
     let bound = bound(prior, floor);
-    assert!(distance < bound, "{name}, dim {dim}: {distance:.3} is not below {bound:.3} (prior {prior:.3}, floor {floor:.3})");
+    assert!(
+        distance < bound,
+        "{name}, dim {dim}: {distance:.3} is not below {bound:.3} (prior {prior:.3}, floor {floor:.3})"
+    );
 }
 
 #[test]
 fn one_keypoint() {
-    check("K=1", 2, &fitted(1), |prior, _| 0.6 * prior);
-    check("K=1", 8, &fitted(1), |prior, _| 0.6 * prior);
+    check("K=1", 2, &fitted(1), |prior, _| 0.8 * prior);
+    check("K=1", 8, &fitted(1), |prior, _| 0.8 * prior);
 }
 
 #[test]
 fn four_keypoints() {
-    check("K=4", 2, &fitted(4), |prior, _| 0.6 * prior);
-    check("K=4", 8, &fitted(4), |prior, _| 0.6 * prior);
+    check("K=4", 2, &fitted(4), |prior, _| 0.8 * prior);
+    check("K=4", 8, &fitted(4), |prior, _| 0.8 * prior);
 }
 
 /// Settings of a population of 300 whose paths come from the prior, or are guided.

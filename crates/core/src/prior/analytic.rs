@@ -54,11 +54,10 @@ impl Denoiser for Gaussian {
 ///
 /// Classes, if given, restrict the sum to the components of the class asked for.
 ///
-/// Means are kept relative to their average: logits are differences of squared norms, which cancel in f32 otherwise. A few
-/// means that lie in a low-dimensional subspace are compared inside it, which is as accurate and far cheaper.
+/// A few means that lie in a low-dimensional subspace are compared with a sample inside it, which is accurate and cheap. Others are
+/// kept relative to their average: logits are differences of squared norms, which cancel in f32 otherwise.
 #[derive(Debug, Clone)]
 pub struct Mixture {
-    centre: Tensor<4>,     // the average of the means, [1, c, h, w]
     comparison: Comparison,
     log_weights: Vec<f64>, // normalised
     classes: Vec<usize>,   // of each component; empty without classes
@@ -66,18 +65,20 @@ pub struct Mixture {
     shape: Shape3,
 }
 
-/// How a sample is compared with the means (all relative to the centre).
+/// How a sample is compared with the means.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // there is one for each prior
 enum Comparison {
-    /// By inner products with all of them.
+    /// By inner products with all of them, relative to their average.
     Direct {
-        means: Tensor<2>,   // [components, c h w]
+        centre: Tensor<2>,  // the average, [1, c h w]
+        means: Tensor<2>,   // relative to it, [components, c h w]
         squared: Tensor<2>, // ||mean||^2, [1, components]
     },
     /// By distances in the subspace that they span.
     Subspace {
-        basis: Vec<Tensor<2>>,   // orthonormal, [1, c h w] each
-        coordinates: Tensor<3>,  // of the means, [1, components, dimension]
+        basis: Vec<Tensor<2>>,  // orthonormal, [1, c h w] each
+        coordinates: Tensor<3>, // of the means, [1, components, dimension]
     },
 }
 
@@ -100,15 +101,8 @@ impl Mixture {
             return Err(Error::option("weights", "weights and std must be positive and finite"));
         }
         let total: f64 = weights.iter().sum();
-        let count = weights.len() as f64;
-        let centre: Vec<f32> = (0..n)
-            .map(|i| (means.iter().skip(i).step_by(n).map(|m| f64::from(*m)).sum::<f64>() / count) as f32)
-            .collect();
-        let relative: Vec<f32> = means.iter().enumerate().map(|(i, m)| m - centre[i % n]).collect();
-        let [c, h, w] = shape;
         Ok(Self {
-            centre: Tensor::from_data(TensorData::new(centre, [1, c, h, w]), device),
-            comparison: Comparison::of(relative, n, device),
+            comparison: Comparison::of(means, n, device),
             log_weights: weights.iter().map(|w| (w / total).ln()).collect(),
             classes: Vec::new(),
             variance: std * std,
@@ -137,8 +131,8 @@ impl Mixture {
 }
 
 impl Comparison {
-    /// `means` are relative to their centre, `[components, n]`.
-    fn of(means: Vec<f32>, n: usize, device: &Device) -> Self {
+    /// `means` is `[components, n]`.
+    fn of(mut means: Vec<f32>, n: usize, device: &Device) -> Self {
         let components = means.len() / n;
         if components <= SUBSPACE.0 {
             let rows: Vec<Vec<f64>> = means.chunks(n).map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
@@ -155,8 +149,13 @@ impl Comparison {
                 return Self::Subspace { basis: basis.iter().map(row).collect(), coordinates };
             }
         }
+        let average =
+            |i: usize| means.iter().skip(i).step_by(n).map(|m| f64::from(*m)).sum::<f64>() / components as f64;
+        let centre: Vec<f32> = (0..n).map(|i| average(i) as f32).collect();
+        means.chunks_mut(n).flat_map(|m| m.iter_mut().zip(&centre)).for_each(|(m, c)| *m -= c);
         let squared = means.chunks(n).map(|m| m.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<f32>>();
         Self::Direct {
+            centre: Tensor::from_data(TensorData::new(centre, [1, n]), device),
             means: Tensor::from_data(TensorData::new(means, [components, n]), device),
             squared: Tensor::from_data(TensorData::new(squared, [1, components]), device),
         }
@@ -167,14 +166,15 @@ impl Comparison {
     fn mean(&self, z: Tensor<2>, alpha: Tensor<3>, v: Tensor<3>, log_weights: Tensor<3>) -> Tensor<2> {
         let [b, n] = z.dims();
         match self {
-            Self::Direct { means, squared } => {
+            Self::Direct { centre, means, squared } => {
+                let z = z - centre.clone() * alpha.clone().reshape([b, 1]);
                 let components = means.dims()[0];
                 // One row at a time (a batched product), so that a sample does not depend on its batch.
                 let means = means.clone().unsqueeze::<3>().expand([b, components, n]);
                 let dot = z.reshape([b, 1, n]).matmul(means.clone().swap_dims(1, 2)); // [b, 1, components]
                 let squared = squared.clone().unsqueeze::<3>();
                 let logits = (dot - squared * alpha.clone() * 0.5) * (alpha / v) + log_weights;
-                activation::softmax(logits, 2).matmul(means).reshape([b, n])
+                activation::softmax(logits, 2).matmul(means).reshape([b, n]) + centre.clone()
             }
             Self::Subspace { basis, coordinates } => {
                 let [_, components, dimension] = coordinates.dims();
@@ -227,10 +227,9 @@ impl Denoiser for Mixture {
         let column = |f: &dyn Fn(&Level) -> f64| per_sample(levels, &z, f).reshape([b, 1, 1]);
         let log_weights = TensorData::new(self.log_weights(condition.class), [1, 1, self.log_weights.len()]);
         let log_weights = Tensor::<3>::from_data(log_weights, &z.device());
-        let moved = z.clone() - self.centre.clone() * per_sample(levels, &z, |l| l.alpha);
         let (alpha, variance) = (column(&|l| l.alpha), column(&v));
-        let mean = self.comparison.mean(moved.reshape([b, c * h * w]), alpha, variance, log_weights);
-        let mean = mean.reshape([b, c, h, w]) + self.centre.clone();
+        let mean = self.comparison.mean(z.clone().reshape([b, c * h * w]), alpha, variance, log_weights);
+        let mean = mean.reshape([b, c, h, w]);
         let on_z = per_sample(levels, &z, |l| l.alpha * s2 / v(l));
         let on_mean = per_sample(levels, &z, |l| l.sigma.powi(2) / v(l));
         Ok(z * on_z + mean * on_mean)

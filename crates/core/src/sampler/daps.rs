@@ -60,8 +60,11 @@ impl Daps {
         {
             super::positive(name, value)?;
         }
-        if options.step >= 1.0 || options.sigma_min >= options.sigma_max {
-            return Err(Error::option("step", "step must be below 1, and sigma_min below sigma_max"));
+        if options.step >= 2.0 {
+            return Err(Error::option("step", format!("must be below 2, got {}", options.step)));
+        }
+        if options.sigma_min >= options.sigma_max {
+            return Err(Error::option("sigma_min", "must be below sigma_max"));
         }
         Ok(Self { options })
     }
@@ -97,7 +100,9 @@ impl Daps {
         let (measurement, r2) = (&problem.measurement, level.ratio().powi(2));
         let precision = measurement.likelihood.sigma_y.powi(-2);
         let shape = problem.prior.shape();
-        if let Some(spectral) = Spectral::new(problem, METHOD.name).ok().filter(|_| measurement.likelihood.family == Family::Gaussian) {
+        if let Some(spectral) =
+            Spectral::new(problem, METHOD.name).ok().filter(|_| measurement.likelihood.family == Family::Gaussian)
+        {
             let largest = spectral.singular.iter().fold(0.0, |a: f64, s| a.max(*s)).powi(2);
             let eta = step / (1.0 / r2 + largest * precision);
             let eps = noise.normal(shape, &x0_hat.device());

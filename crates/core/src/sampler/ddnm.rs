@@ -77,9 +77,12 @@ impl Sampler for Ddnm {
                     None => Reverse { z: 0.0, x0: 1.0, std: 0.0 },
                 };
                 let last = i + 1 == grid.len();
-                let lambda = spectral.each(|s| match last {
-                    true => 1.0 / (1.0 + (sigma_y / (s * level.ratio())).powi(2)),
-                    false => balance(step, sigma_y / s).0,
+                let lambda = spectral.each(|s| {
+                    if last {
+                        1.0 / (1.0 + (sigma_y / (s * level.ratio())).powi(2))
+                    } else {
+                        balance(step, sigma_y / s).0
+                    }
                 });
                 // x0 - V lambda (V^T x0 - y): eq. 17, eq. 13 with lambda = 1.
                 let gap = spectral.coordinates(x0_hat.clone()) - spectral.y.clone();

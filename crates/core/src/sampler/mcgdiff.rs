@@ -3,7 +3,8 @@
 //! A coordinate measured with relative noise `sigma_y / s_i` is as noisy as the diffusion at the level `tau_i` where
 //! `sigma / alpha = sigma_y / s_i`: there `z_tau` has to equal `alpha_tau y_i`, and above it the forward diffusion of that value is
 //! known (section 3.2). Weights and proposals are those of algorithm 2; as in the authors' code, resampling is multinomial in each
-//! step, the constraint at `tau_i` has a small variance, and below the last `tau_i` particles follow the prior.
+//! step, the constraint at `tau_i` has a small variance, and below the last `tau_i` particles follow the prior. (That code divides by
+//! the constraint again below `tau_i`, where several coordinates have different ones, which undoes it; here it stays.)
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -122,7 +123,8 @@ impl<'a> Filter<'a> {
                 let before = self.constraint(i);
                 let c = self.spectral.coordinates(mean.clone());
                 let now = Self::log_normal(c, target.clone(), var.clone() + step.std.powi(2), on.clone());
-                let then = Self::log_normal(self.spectral.coordinates(z), before.0, before.1, before.2);
+                // A coordinate past its tau keeps the weight that the constraint gave it there.
+                let then = Self::log_normal(self.spectral.coordinates(z), before.0, before.1, on.clone());
                 let logs: Vec<f64> = now.iter().zip(then).map(|(now, then)| now - then).collect();
                 mean = rows(&mean, &multinomial(&logs, logs.len(), &mut population.picks));
                 // In constrained coordinates the product of the step and the constraint, elsewhere the step.
@@ -147,6 +149,8 @@ impl Sampler for McgDiff {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let filter = Filter::new(problem, &self.options)?;
         let n = self.options.particles;
-        in_populations(problem, draw, (n, n), filter.grid.len(), observer, |population, tick| filter.run(population, tick))
+        in_populations(problem, draw, (n, n), filter.grid.len(), observer, |population, tick| {
+            filter.run(population, tick)
+        })
     }
 }

@@ -108,14 +108,11 @@ impl Particles<'_> {
                 1 => vec![from],
                 steps => problem.prior.schedule.grid(from.t, to.t, steps - 1),
             };
-            match &rows {
-                Some(rows) => population.refine(rows, &grid, self.refine.refine_eta, z, tick),
-                None => {
-                    let RefineOptions { correction, zeta, refine_eta: eta, .. } = *self.refine;
-                    let walk = Walk { grid, correction, zeta, eta };
-                    walk.run(problem, z, &mut population.noise, tick)
-                }
+            if let Some(rows) = &rows {
+                return population.refine(rows, &grid, self.refine.refine_eta, z, tick);
             }
+            let RefineOptions { correction, zeta, refine_eta: eta, .. } = *self.refine;
+            Walk { grid, correction, zeta, eta }.run(problem, z, &mut population.noise, tick)
         })
     }
 

@@ -47,6 +47,9 @@ impl PiGdm {
     /// `x0_hat` and the guidance `r^2 grad_z log p(y | z)` with `p(y | z) = N(A x0_hat, r^2 A A^T + sigma_y^2 I)` (eq. 7 and 8), the
     /// weight `r^2` being the paper's adaptive one (section 3.3). The paper's `r^2 = sigma^2 / (1 + sigma^2)` is that of data of
     /// unit spread; here it follows from the prior's spread, see [`crate::prior::Prior::spread`].
+    ///
+    /// # Errors
+    /// Those of the denoiser.
     pub fn guidance(problem: &Problem, z: Tensor<4>, level: Level) -> Result<(Tensor<4>, Tensor<4>)> {
         let prior = &problem.prior;
         if level.alpha == 0.0 {

@@ -19,37 +19,49 @@ pub struct Contender {
     pub name: &'static str,
     /// The sampler's name.
     pub method: &'static str,
-    settings: fn(&Budget) -> Vec<(&'static str, String)>,
+    /// Options that spend it.
+    pub spend: fn(&Budget) -> Vec<(&'static str, String)>,
 }
 
 impl Contender {
     /// The sampler's options for a budget.
     pub fn settings(&self, budget: &Budget) -> Vec<(String, String)> {
-        (self.settings)(budget).into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+        (self.spend)(budget).into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
     }
 }
 
 /// The methods of the results page. Their hyperparameters were chosen on other problems (seed 1).
 pub const CONTENDERS: &[Contender] = &[
-    Contender { name: "vipaint particles", method: "vipaint", settings: |b| paths(b, KEYPOINTS, SETTLE) },
-    Contender { name: "particles: no settling", method: "vipaint", settings: |b| paths(b, KEYPOINTS, 0) },
-    Contender { name: "particles: one keypoint", method: "vipaint", settings: |b| paths(b, &KEYPOINTS[2..], SETTLE) },
-    Contender { name: "particles: guided", method: "vipaint", settings: guided },
-    Contender { name: "particles: fitted chain", method: "vipaint", settings: chain },
-    Contender { name: "vipaint K=2", method: "vipaint", settings: |b| fitted(b, "isotropic") },
-    Contender { name: "vipaint K=2 jacobian", method: "vipaint", settings: |b| fitted(b, "jacobian") },
-    Contender { name: "vipaint K=2 plug-in", method: "vipaint", settings: |b| fitted(b, "none") },
-    Contender { name: "mcgdiff", method: "mcgdiff", settings: |b| mcgdiff(b, b.cost / 100) },
-    Contender { name: "mcgdiff one particle a sample", method: "mcgdiff", settings: |b| mcgdiff(b, 1) },
+    Contender { name: "vipaint particles", method: "vipaint", spend: |b| guided(b, KEYPOINTS, SETTLE) },
+    Contender { name: "particles: no settling", method: "vipaint", spend: |b| guided(b, KEYPOINTS, 0) },
+    Contender { name: "particles: unguided", method: "vipaint", spend: |b| paths(b, KEYPOINTS) },
+    Contender { name: "particles: fitted chain", method: "vipaint", spend: chain },
+    Contender { name: "vipaint K=2", method: "vipaint", spend: |b| fitted(b, "isotropic") },
+    Contender { name: "vipaint K=2 jacobian", method: "vipaint", spend: |b| fitted(b, "jacobian") },
+    Contender { name: "vipaint K=2 plug-in", method: "vipaint", spend: |b| fitted(b, "none") },
+    Contender { name: "mcgdiff", method: "mcgdiff", spend: |b| mcgdiff(b, b.cost / 100) },
+    Contender { name: "mcgdiff one particle a sample", method: "mcgdiff", spend: |b| mcgdiff(b, 1) },
     Contender {
         name: "dps",
         method: "dps",
-        settings: |b| vec![("steps", (b.cost / 3).to_string()), ("zeta", "0.1".into()), ("eta", "0.85".into())],
+        spend: |b| vec![("steps", (b.cost / 3).to_string()), ("zeta", "0.3".into()), ("eta", "0.85".into())],
     },
-    Contender { name: "pigdm", method: "pigdm", settings: |b| vec![("steps", (b.cost / 3).to_string())] },
-    Contender { name: "ddnm", method: "ddnm", settings: |b| vec![("steps", b.cost.to_string())] },
-    Contender { name: "reddiff", method: "reddiff", settings: |b| vec![("steps", b.cost.to_string())] },
-    Contender { name: "daps", method: "daps", settings: |b| vec![("steps", (b.cost / 5).to_string())] },
+    Contender {
+        name: "pigdm",
+        method: "pigdm",
+        spend: |b| vec![("steps", (b.cost / 3).to_string()), ("scale", "2".into())],
+    },
+    Contender { name: "ddnm", method: "ddnm", spend: |b| vec![("steps", b.cost.to_string())] },
+    Contender {
+        name: "reddiff",
+        method: "reddiff",
+        spend: |b| vec![("steps", b.cost.to_string()), ("lr", "0.5".into()), ("lambda", "0.05".into())],
+    },
+    Contender {
+        name: "daps",
+        method: "daps",
+        spend: |b| vec![("steps", (b.cost / 2).to_string()), ("ode_steps", "2".into()), ("last", "1".into())],
+    },
 ];
 
 /// Keypoints as timesteps: `sigma / alpha` of 8, 4 and 2.
@@ -78,19 +90,19 @@ fn population(b: &Budget, proposal: &str, keypoints: &[&str], paths: u64) -> Vec
 }
 
 /// Unguided paths: 40 calls from T to `t_1`, and one for each keypoint and measurement; as many paths as the budget pays.
-fn paths(b: &Budget, keypoints: &[&str], settle: u64) -> Vec<(&'static str, String)> {
+fn paths(b: &Budget, keypoints: &[&str]) -> Vec<(&'static str, String)> {
     let (steps, looks) = (40, keypoints.len() as u64 * b.dy);
-    let paths = b.cost.saturating_sub(refinement(b) + settle) / (steps + looks);
+    let paths = b.cost.saturating_sub(refinement(b) + SETTLE) / (steps + looks);
     let mut settings = population(b, "prior", keypoints, paths.max(1));
-    settings.extend([("path_steps", steps.to_string()), ("settle_steps", settle.to_string())]);
+    settings.extend([("path_steps", steps.to_string()), ("settle_steps", SETTLE.to_string())]);
     settings
 }
 
 /// One guided path for each particle, which looks at the data in every step.
-fn guided(b: &Budget) -> Vec<(&'static str, String)> {
-    let steps = b.cost.saturating_sub(refinement(b) + SETTLE) / (1 + b.dy);
-    let mut settings = population(b, "guided", KEYPOINTS, 1);
-    settings.extend([("path_steps", steps.max(2).to_string()), ("settle_steps", SETTLE.to_string())]);
+fn guided(b: &Budget, keypoints: &[&str], settle: u64) -> Vec<(&'static str, String)> {
+    let steps = b.cost.saturating_sub(refinement(b) + settle) / (1 + b.dy);
+    let mut settings = population(b, "guided", keypoints, 1);
+    settings.extend([("path_steps", steps.max(2).to_string()), ("settle_steps", settle.to_string())]);
     settings
 }
 
@@ -117,7 +129,11 @@ fn fit(widen: &str) -> Vec<(&'static str, String)> {
 fn fitted(b: &Budget, widen: &str) -> Vec<(&'static str, String)> {
     let refine = b.cost.saturating_sub(fit_cost(b, widen == "jacobian") + 1) / 3;
     let mut settings = fit(widen);
-    settings.extend([("keypoints", "550,400".into()), ("refine_steps", refine.max(1).to_string()), ("weights", "false".into())]);
+    settings.extend([
+        ("keypoints", "550,400".into()),
+        ("refine_steps", refine.max(1).to_string()),
+        ("weights", "false".into()),
+    ]);
     settings
 }
 

@@ -36,9 +36,8 @@ impl Projected {
     /// The mean over directions of the one-dimensional Wasserstein-1 distance between sets of one size. A sample that is not a
     /// number makes it NaN.
     pub fn distance(&self, other: &Self) -> f64 {
-        let one = |(a, b): (&Vec<f64>, &Vec<f64>)| {
-            a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64
-        };
+        let one =
+            |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64;
         self.0.iter().zip(&other.0).map(one).sum::<f64>() / self.0.len() as f64
     }
 }

@@ -133,7 +133,8 @@ impl World {
 
     /// The spread that a user would measure on data: the root mean variance over elements.
     fn spread(&self) -> f64 {
-        let expect = |f: &dyn Fn(&[f64]) -> f64| self.means.iter().zip(&self.weights).map(|(m, w)| w * f(m)).sum::<f64>();
+        let expect =
+            |f: &dyn Fn(&[f64]) -> f64| self.means.iter().zip(&self.weights).map(|(m, w)| w * f(m)).sum::<f64>();
         let variance = |d: usize| expect(&|m| m[d] * m[d]) - expect(&|m| m[d]).powi(2) + 1.0;
         ((0..self.dx).map(variance).sum::<f64>() / self.dx as f64).sqrt()
     }
