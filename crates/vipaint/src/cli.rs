@@ -258,10 +258,14 @@ pub struct BenchGmm {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4")]
     pub dy: Vec<usize>,
     /// Random problems for each pair of these.
-    #[arg(long, value_name = "N", default_value_t = 40)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     pub problems: usize,
-    /// Methods, separated by commas, or all.
-    #[arg(long, value_name = "LIST", default_value = "all")]
+    /// Methods, separated by commas; all takes the ablations too.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint particles,vipaint K=2,mcgdiff,mcgdiff one particle a sample,dps,pigdm,ddnm,reddiff,daps"
+    )]
     pub methods: String,
     /// Samples for each problem.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 1000)]

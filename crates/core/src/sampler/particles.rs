@@ -180,7 +180,8 @@ impl Particles<'_> {
         let last = self.keypoints[self.keypoints.len() - 1];
         let mut grid = schedule.grid(schedule.top().t, last.t, self.options.path_steps - 1);
         let mut keypoint = vec![false; grid.len()];
-        for level in &self.keypoints {
+        // t_1 first: it is always there.
+        for level in self.keypoints.iter().rev() {
             let distance = |l: &Level| (l.t - level.t).abs();
             let nearest = (1..grid.len()).min_by(|a, b| distance(&grid[*a]).total_cmp(&distance(&grid[*b])));
             if let Some(nearest) = nearest.filter(|i| !keypoint[*i]) {

@@ -5,9 +5,10 @@ mod distance;
 mod page;
 mod world;
 
+use std::ops::ControlFlow;
+
 use rayon::prelude::*;
 use serde::Serialize;
-use vipaint_core::event::silent;
 use vipaint_core::sampler::{Draw, method};
 
 pub use budget::{Budget, CONTENDERS, Contender};
@@ -64,6 +65,9 @@ pub struct Row {
     pub distances: Vec<f64>,
 }
 
+/// Whether to go on.
+pub type Stop<'a> = dyn Fn() -> ControlFlow<()> + Sync + 'a;
+
 /// One method on one problem.
 struct Outcome {
     distance: f64,
@@ -73,15 +77,16 @@ struct Outcome {
 }
 
 impl Benchmark<'_> {
-    /// Runs everything, problems side by side on the threads of the pool; `done` hears of every finished cell's rows.
+    /// Runs everything, problems side by side on the threads of the pool; `done` hears of every finished cell's rows, `stop` is asked
+    /// after every step.
     ///
     /// # Errors
-    /// The first error of a method.
-    pub fn run(&self, done: &dyn Fn(&[Row])) -> Result<Vec<Row>> {
+    /// The first error of a method, [`vipaint_core::Error::Interrupted`] among them.
+    pub fn run(&self, done: &dyn Fn(&[Row]), stop: &Stop) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for (dx, dy) in self.cells {
             let outcomes: Vec<Result<Vec<Outcome>>> =
-                (0..self.problems).into_par_iter().map(|problem| self.problem(*dx, *dy, problem)).collect();
+                (0..self.problems).into_par_iter().map(|problem| self.problem((*dx, *dy), problem, stop)).collect();
             let outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
             let names = ["floor", "prior"].into_iter().chain(self.contenders.iter().map(|c| c.name));
             let cell: Vec<Row> = (names.enumerate())
@@ -97,7 +102,7 @@ impl Benchmark<'_> {
     }
 
     /// The floor, the prior, and every contender on one problem.
-    fn problem(&self, dx: usize, dy: usize, index: usize) -> Result<Vec<Outcome>> {
+    fn problem(&self, (dx, dy): (usize, usize), index: usize, stop: &Stop) -> Result<Vec<Outcome>> {
         let seed = self.seed.wrapping_mul(1_000_003).wrapping_add(index as u64);
         let (world, n) = (World::new(dx, dy, seed), self.samples);
         let slices = Slices::new(SLICES, dx, seed);
@@ -116,7 +121,10 @@ impl Benchmark<'_> {
             let settings = contender.settings(&budget);
             let sampler = method(contender.method)?.with(settings.iter().map(|(k, v)| (k.as_str(), v.as_str())))?;
             let started = std::time::Instant::now();
-            let drawn = sampler.sample(&problem, &Draw { seed, indices: 0..n, batch: n }, &mut silent())?;
+            let drawn = sampler.sample(&problem, &Draw { seed, indices: 0..n, batch: n }, &mut |_| stop())?;
+            if drawn.interrupted {
+                return Err(vipaint_core::Error::Interrupted.into());
+            }
             let seconds = started.elapsed().as_secs_f64();
             let values = drawn.images.and_then(|i| i.try_into_vec_as::<f32>().ok()).unwrap_or_default();
             let set: Vec<Vec<f64>> = values.chunks(dx).map(|x| x.iter().map(|v| f64::from(*v)).collect()).collect();

@@ -39,9 +39,9 @@ pub fn run(raw: &cli::BenchGmm, session: &Session) -> Result<ExitCode> {
             eprintln!("{dx}/{dy} {method}: {mean:.3} ± {ci:.3}, median {median:.3}, {seconds:.1} s");
         }
     };
-    let rows = benchmark.run(&tell).map_err(|error| match error {
+    let rows = benchmark.run(&tell, &|| session.interrupt.flow()).map_err(|error| match error {
         vipaint_eval::Error::Core(error) => error.into(),
-        error => Error::input("bench gmm", error.to_string(), "report this"),
+        vipaint_eval::Error::Zoo(_) => Error::input("bench gmm", error.to_string(), "report this as a defect"),
     })?;
     let list = |numbers: &[usize]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let command = format!(
