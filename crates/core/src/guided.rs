@@ -85,6 +85,7 @@ impl Walk {
         let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
         let x0_hat = tracked.clone().inner();
         let grad = self.gradient(problem, leaf, tracked, level);
+        prior.check()?;
         Ok(match self.correction {
             Correction::Inside => (x0_hat - grad * (level.sigma.powi(2) / level.alpha), None),
             Correction::Before => {

@@ -29,46 +29,57 @@ pub enum Part {
 /// # Errors
 /// [`Error::Input`] when the prior or the input is not what it should be.
 pub fn check(prior: &Source, part: Part, input: &[u8], name: &str) -> Result<Vec<u8>> {
-    let (header, network) = vipaint_zoo::decode(&prior.bytes()?).map_err(|error| refuse(&prior.name(), &error))?;
+    let (network, prior) = if let Source::Exec(_) = prior {
+        (None, prior.load()?)
+    } else {
+        let (header, network) = vipaint_zoo::decode(&prior.bytes()?).map_err(|error| refuse(&prior.name(), &error))?;
+        let prior = vipaint_zoo::prior(header.clone(), network.clone());
+        (Some((header, network)), prior)
+    };
     let file = SafeTensors::deserialize(input).map_err(|e| wrong(name, format!("is not a safetensors file ({e})")))?;
     let input = Input { file, name };
-    let prior = vipaint_zoo::prior(header.clone(), network.clone());
     match part {
-        Part::Denoiser => denoise(&header, &network, &prior, &input),
+        Part::Denoiser => denoise(network.as_ref(), &prior, &input),
         Part::Decoder => through(&prior, &input, ("z", "x"), |prior, z| prior.autoencoder.decode(z)),
         Part::Encoder => through(&prior, &input, ("x", "z"), |prior, x| prior.autoencoder.encode(x)),
     }
 }
 
-fn denoise(header: &Header, network: &UNet, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
+/// An external program has no `network`: its raw output is not known.
+fn denoise(network: Option<&(Header, UNet)>, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
     let z = input.image("z_t", prior.shape())?;
     let batch = z.dims()[0];
-    let levels = input.levels(header, batch)?;
+    let levels = input.levels(&prior.schedule, network.map(|(header, _)| &header.parameterization), batch)?;
     let classes = input.classes(batch, prior.classes.len())?;
     let v = input.cotangent(z.dims())?;
     let (mut raws, mut estimates, mut products) = (Vec::new(), Vec::new(), Vec::new());
     // A condition holds for a whole call, so samples of different classes go one by one.
     for (i, (level, class)) in levels.iter().zip(&classes).enumerate() {
         let z = z.clone().slice_dim(0, i..i + 1);
-        let (scale, time) = match header.parameterization {
-            Parameterization::Edm { sigma_data } => {
-                let scales = EdmScales::new(level.ratio(), sigma_data);
-                (scales.input / level.alpha, scales.noise)
-            }
-            Parameterization::Head { .. } => (1.0, level.t),
-        };
-        raws.push(network.forward(z.clone() * scale, &[time], &[*class]));
+        if let Some((header, network)) = network {
+            let (scale, time) = match header.parameterization {
+                Parameterization::Edm { sigma_data } => {
+                    let scales = EdmScales::new(level.ratio(), sigma_data);
+                    (scales.input / level.alpha, scales.noise)
+                }
+                Parameterization::Head { .. } => (1.0, level.t),
+            };
+            raws.push(network.forward(z.clone() * scale, &[time], &[*class]));
+        }
         let condition = Condition { class: *class, context: None };
         let leaf = if v.is_some() { z.autodiff().require_grad() } else { z };
         let x0_hat = prior.denoiser.x0_hat(leaf.clone(), &[*level], &condition)?;
         if let Some(v) = &v {
             estimates.push(x0_hat.clone().inner());
-            products.push(product(&leaf, x0_hat, v.clone().slice_dim(0, i..i + 1)));
+            products.push(product(prior, &leaf, x0_hat, v.clone().slice_dim(0, i..i + 1))?);
         } else {
             estimates.push(x0_hat);
         }
     }
-    let mut out = vec![("raw", Tensor::cat(raws, 0)), ("x0_hat", Tensor::cat(estimates, 0))];
+    let mut out = vec![("x0_hat", Tensor::cat(estimates, 0))];
+    if !raws.is_empty() {
+        out.push(("raw", Tensor::cat(raws, 0)));
+    }
     if v.is_some() {
         out.push(("vjp", Tensor::cat(products, 0)));
     }
@@ -83,19 +94,22 @@ fn through(
 ) -> Result<Vec<u8>> {
     let shape = if from == "z" { prior.shape() } else { prior.autoencoder.image_shape(prior.shape()) };
     let given = input.image(from, shape)?;
-    let Some(v) = input.cotangent(map(prior, given.clone()).dims())? else {
-        return output(&[(to, map(prior, given))], input.name);
+    let plain = map(prior, given.clone());
+    prior.check()?;
+    let Some(v) = input.cotangent(plain.dims())? else {
+        return output(&[(to, plain)], input.name);
     };
     let leaf = given.autodiff().require_grad();
     let result = map(prior, leaf.clone());
-    output(&[(to, result.clone().inner()), ("vjp", product(&leaf, result, v))], input.name)
+    output(&[(to, plain), ("vjp", product(prior, &leaf, result, v)?)], input.name)
 }
 
 /// The gradient of `<v, result>` with respect to `leaf`.
-fn product(leaf: &Tensor<4>, result: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+fn product(prior: &Prior, leaf: &Tensor<4>, result: Tensor<4>, v: Tensor<4>) -> Result<Tensor<4>> {
     let v = v.autodiff();
     let mut gradients = (result * v).sum().backward();
-    leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like())
+    prior.check()?;
+    Ok(leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().inner().zeros_like()))
 }
 
 /// The input's tensors.
@@ -138,7 +152,7 @@ impl Input<'_> {
         }
     }
 
-    fn levels(&self, header: &Header, batch: usize) -> Result<Vec<Level>> {
+    fn levels(&self, schedule: &Schedule, head: Option<&Parameterization>, batch: usize) -> Result<Vec<Level>> {
         let (tensor, (shape, values)) = match (self.floats("sigma")?, self.floats("t")?) {
             (Some(sigma), None) => ("sigma", sigma),
             (None, Some(t)) => ("t", t),
@@ -149,15 +163,15 @@ impl Input<'_> {
         }
         let level = |value: &f32| {
             let value = f64::from(*value);
-            let ratio = match (tensor, &header.parameterization) {
+            let ratio = match (tensor, head) {
                 ("sigma", _) => value,
-                (_, Parameterization::Edm { .. }) => (4.0 * value).exp(),
-                (_, Parameterization::Head { .. }) => header.schedule.level(value).ratio(),
+                (_, Some(Parameterization::Edm { .. })) => (4.0 * value).exp(),
+                (_, Some(Parameterization::Head { .. }) | None) => schedule.level(value).ratio(),
             };
-            let level = match header.schedule {
+            let level = match schedule {
                 // A network trained under it takes any noise level, beyond the ends of its grids, too.
                 Schedule::Ve { .. } => Level { t: ratio, alpha: 1.0, sigma: ratio },
-                _ => header.schedule.level_at_ratio(ratio),
+                _ => schedule.level_at_ratio(ratio),
             };
             let near = (level.ratio() / ratio - 1.0).abs() < 1e-4;
             let problem = || wrong(self.name, format!("has {tensor} {value}, outside the prior's schedule"));

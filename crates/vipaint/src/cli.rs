@@ -343,7 +343,7 @@ pub enum Keep {
 /// How a picture is restored.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// Embedded name (see `vipaint prior list`) or file.
+    /// Embedded name (see `vipaint prior list`), file, or exec:COMMAND (an external program, see docs/exec.md).
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
     /// The class the picture is said to be of: a name or an index of the prior's.

@@ -210,6 +210,7 @@ impl Job {
     fn timed<T>(&self, work: impl FnOnce(&Self) -> vipaint_core::Result<T>) -> Result<(T, Stage)> {
         let (start, before) = (Instant::now(), self.problem.prior.calls());
         let value = work(self)?;
+        self.problem.prior.check()?;
         Ok((value, Stage { calls: self.problem.prior.calls() - before, seconds: start.elapsed().as_secs_f64() }))
     }
 

@@ -1,11 +1,14 @@
-//! Where priors come from: embedded in the program, or a file.
+//! Where priors come from: embedded in the program, a file, or an external program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
+use vipaint_zoo::exec;
+use vipaint_zoo::formats::{Checkpoint, layout};
 
 use crate::error::{Error, Result};
 use crate::names;
@@ -33,16 +36,24 @@ pub enum Source {
     Embedded(&'static Embedded),
     /// A file.
     File(PathBuf),
+    /// A program that speaks the protocol of `docs/exec.md`.
+    Exec(String),
 }
 
+/// How long an external program's answer is waited for, in seconds, unless `VIPAINT_EXEC_TIMEOUT` says otherwise.
+const EXEC_TIMEOUT: f64 = 600.0;
+
 impl Source {
-    /// The prior that `--prior` means: an embedded name or the path of a file. Nothing is read yet.
+    /// The prior that `--prior` means: an embedded name, the path of a file, or `exec:COMMAND`. Nothing is read or started yet.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is neither.
+    /// [`Error::Usage`] when it is none of these.
     pub fn named(text: &str) -> Result<Self> {
         if let Some(embedded) = EMBEDDED.iter().find(|prior| prior.name == text) {
             return Ok(Self::Embedded(embedded));
+        }
+        if let Some(command) = text.strip_prefix("exec:") {
+            return Ok(Self::Exec(command.trim().to_owned()));
         }
         let path = PathBuf::from(text);
         if path.is_dir() {
@@ -54,7 +65,7 @@ impl Source {
         }
         let names = EMBEDDED.iter().map(|prior| prior.name);
         let remedy = match text.split_once(':') {
-            Some(("hf" | "exec", _)) => "download the prior and give its file".to_string(),
+            Some(("hf", _)) => "download the prior and give its file".to_string(),
             _ => format!("{} (or the path of a .safetensors file)", names::remedy(text, names)),
         };
         Err(Error::usage("--prior", format!("there is no prior {text:?}, neither embedded nor as a file"), remedy))
@@ -63,11 +74,12 @@ impl Source {
     /// The bytes of the prior's file.
     ///
     /// # Errors
-    /// [`Error::Input`] when it cannot be read.
+    /// [`Error::Input`] when it cannot be read, [`Error::Usage`] when there is none.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         match self {
             Self::Embedded(embedded) => Ok(embedded.bytes.to_vec()),
             Self::File(path) => std::fs::read(path).map_err(|error| Error::unreadable(path, &error)),
+            Self::Exec(_) => Err(Error::usage("--prior", "an external program has no file", "give a file")),
         }
     }
 
@@ -76,20 +88,59 @@ impl Source {
         match self {
             Self::Embedded(embedded) => embedded.name.to_owned(),
             Self::File(path) => path.display().to_string(),
+            Self::Exec(command) => format!("exec:{command}"),
         }
     }
 
     /// Loads the prior.
     ///
     /// # Errors
-    /// [`Error::Input`] when it cannot be read or is damaged.
+    /// [`Error::Input`] when it cannot be read or is damaged, or when an external program fails.
     pub fn load(&self) -> Result<Prior> {
         let prior = match self {
+            Self::Exec(command) => {
+                let failed = |error: exec::ExecError| {
+                    let remedy = "see docs/exec.md for what the program should do";
+                    Error::input(self.name(), format!("cannot be used as a prior ({error})"), remedy)
+                };
+                return exec::load(command, exec_timeout()?).map_err(failed);
+            }
             Self::Embedded(embedded) => vipaint_zoo::load_bytes(embedded.bytes),
-            Self::File(_) => vipaint_zoo::load_bytes(&self.bytes()?),
+            Self::File(path) => {
+                not_another_kind(path)?;
+                vipaint_zoo::load_bytes(&self.bytes()?)
+            }
         };
         prior.map_err(|error| refuse(&self.name(), &error))
     }
+}
+
+fn exec_timeout() -> Result<Duration> {
+    let seconds = match std::env::var("VIPAINT_EXEC_TIMEOUT") {
+        Ok(text) => text.parse().ok(),
+        Err(_) => Some(EXEC_TIMEOUT),
+    };
+    let time =
+        seconds.filter(|seconds: &f64| *seconds > 0.0).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| {
+        let problem = "is not a positive number of seconds";
+        Error::usage("VIPAINT_EXEC_TIMEOUT", problem, format!("{EXEC_TIMEOUT} is the default"))
+    })
+}
+
+/// Refuses a checkpoint of another code base by what it is, before all of it is read.
+fn not_another_kind(path: &Path) -> Result<()> {
+    // What cannot be read as a checkpoint at all is refused where it is read as a prior.
+    let Ok(file) = Checkpoint::open(path) else { return Ok(()) };
+    if file.metadata().keys().any(|key| key.starts_with("vipaint.")) {
+        return Ok(());
+    }
+    let what = match layout(file.names()) {
+        Some(layout) => format!("is a checkpoint of {} tensors with the names of {layout:?}", file.names().count()),
+        None => format!("is a checkpoint of {} tensors with names that are not known", file.names().count()),
+    };
+    let remedy = "this version cannot build that network; serve it with --prior exec:COMMAND (see docs/exec.md)";
+    Err(Error::input(path.display().to_string(), what, remedy))
 }
 
 /// A prior file that cannot be used.
@@ -160,8 +211,20 @@ pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
 /// # Errors
 /// [`Error::Input`] when it cannot be read or is damaged.
 pub fn info(source: &Source) -> Result<Value> {
-    let bytes = source.bytes()?;
     let prior = source.load()?;
+    if let Source::Exec(_) = source {
+        return Ok(json!({
+            "name": prior.name,
+            "hash": prior.hash,
+            "shape": prior.shape(),
+            "pictures": prior.autoencoder.image_shape(prior.shape()),
+            "value_range": prior.value_range,
+            "data_std": prior.data_std,
+            "classes": prior.classes,
+            "schedule": prior.schedule,
+        }));
+    }
+    let bytes = source.bytes()?;
     if vipaint_zoo::text_unet::is_text_prior(&bytes).map_err(|error| refuse(&source.name(), &error))? {
         let header = vipaint_zoo::text_unet::header(&bytes).map_err(|error| refuse(&source.name(), &error))?;
         let mut network = json!(header.network);

@@ -46,6 +46,9 @@ pub enum Error {
     /// A weight that is infinite or not a number.
     #[error("tensor {0}: has values that are not finite")]
     NotFinite(String),
+    /// A checkpoint that cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::formats::FormatError),
     /// A network description outside the supported range.
     #[error("network: {key}: {problem}")]
     Config {

@@ -2,7 +2,9 @@
 
 pub mod autoencoder;
 mod error;
+pub mod exec;
 mod file;
+pub mod formats;
 mod header;
 pub mod kl_autoencoder;
 mod limits;

@@ -318,11 +318,13 @@ impl Fit {
         }
         let purpose = super::PURPOSE_FIT + iteration as u64;
         let terms = self.bound.terms(&tracked, problem, &guidance, (self.seed, purpose))?;
+        problem.prior.check()?;
         let values = terms.values();
         if !values.total().is_finite() {
             return Err(Error::Diverged { iteration });
         }
         let mut grads = self.loss(terms).backward();
+        problem.prior.check()?;
         let decay = self.options.lr_decay.powi((iteration / 10) as i32);
         let rates = [self.options.lr_mu, self.options.lr_tau, self.options.lr_gamma].map(|r| r * decay);
         for ((k, leaf), adam) in self.posterior.keypoints.iter_mut().zip(tracked.keypoints).zip(&mut self.adam) {

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::Result;
+
 /// An autoencoder; [`Identity`] for pixel priors.
 pub trait Autoencoder: Send + Sync {
     /// Pictures from latents, differentiable.
@@ -16,6 +18,14 @@ pub trait Autoencoder: Send + Sync {
     /// Whether the two spaces are the same.
     fn is_identity(&self) -> bool {
         false
+    }
+
+    /// What failed in an earlier call, whose result is NaN then.
+    ///
+    /// # Errors
+    /// That failure.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -31,6 +31,14 @@ pub trait Denoiser: Send + Sync {
     /// # Errors
     /// When the network cannot be evaluated ([`crate::Error::Denoiser`]).
     fn x0_hat(&self, z: Tensor<4>, levels: &[Level], condition: &Condition) -> Result<Tensor<4>>;
+
+    /// What failed where no error could be returned, in a backward pass (the gradients are NaN then).
+    ///
+    /// # Errors
+    /// That failure.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How often the network was evaluated, in samples (a batch of 8 counts 8).
@@ -134,6 +142,15 @@ impl Prior {
     /// Evaluations so far.
     pub fn calls(&self) -> Calls {
         Calls { denoiser: self.denoiser_calls.load(Ordering::Relaxed), vjp: self.vjp_calls.load(Ordering::Relaxed) }
+    }
+
+    /// What failed in a backward pass or in the autoencoder, neither of which can return it: to be asked after those.
+    ///
+    /// # Errors
+    /// That failure.
+    pub fn check(&self) -> Result<()> {
+        self.denoiser.check()?;
+        self.autoencoder.check()
     }
 
     /// The same prior with a count of its own, starting at zero: for runs side by side.

@@ -7,13 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub fn sinusoids(times: &[f64], width: usize, device: &Device) -> Tensor<2> {
     let half = width / 2;
     let frequencies: Vec<f64> = (0..half).map(|i| 10000f64.powf(-(i as f64) / half as f64)).collect();
-    sinusoids_at(times, &frequencies, device)
-}
-
-/// `cos(w_i t), sin(w_i t)` at the given frequencies. // [times, 2 frequencies]
-pub fn sinusoids_at(times: &[f64], frequencies: &[f64], device: &Device) -> Tensor<2> {
     let phases = |t: f64| frequencies.iter().map(move |w| t * w);
     let values: Vec<f32> =
         times.iter().flat_map(|t| phases(*t).map(f64::cos).chain(phases(*t).map(f64::sin))).map(|x| x as f32).collect();
-    Tensor::from_data(TensorData::new(values, [times.len(), 2 * frequencies.len()]), device)
+    Tensor::from_data(TensorData::new(values, [times.len(), 2 * half]), device)
 }

@@ -18,7 +18,7 @@ pub mod weights;
 pub use attention::AttentionBlock;
 pub use conv::Conv2d;
 pub use cross::CrossAttentionBlock;
-pub use embedding::{sinusoids, sinusoids_at};
+pub use embedding::sinusoids;
 pub use init::Init;
 pub use linear::Linear;
 pub use norm::GroupNorm;

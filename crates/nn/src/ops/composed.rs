@@ -39,13 +39,3 @@ pub fn add_channels(x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
 pub fn pad_end(x: Tensor<4>) -> Tensor<4> {
     x.pad([(0, 0), (0, 1), (0, 1), (0, 0)], PadMode::Constant(0.0))
 }
-
-/// A separable linear map of the pixels: `y[b, i, j, c] = sum_{k, l} rows[i, k] columns[j, l] x[b, k, l, c]`.
-///
-/// Shapes: `rows` `[h', h]`, `columns` `[w', w]`.
-pub fn resample(x: Tensor<4>, rows: Tensor<2>, columns: Tensor<2>) -> Tensor<4> {
-    let [b, h, w, c] = x.dims();
-    let ([h_out, _], [w_out, _]) = (rows.dims(), columns.dims());
-    let y = rows.reshape([1, h_out, h]).matmul(x.reshape([b, h, w * c]));
-    columns.reshape([1, w_out, w]).matmul(y.reshape([b * h_out, w, c])).reshape([b, h_out, w_out, c])
-}

@@ -9,12 +9,14 @@ mod attention;
 mod composed;
 mod convolution;
 mod elementwise;
+mod external;
 mod flex;
 mod frozen;
 mod norm;
 pub mod reference;
 
-pub use composed::{add_channels, average_pool2, geglu, layer_norm, pad_end, resample};
+pub use composed::{add_channels, average_pool2, geglu, layer_norm, pad_end};
+pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
 
 use burn::backend::Dispatch;

@@ -136,6 +136,7 @@ fn how_to_resume(
     let (posterior, folder) = (posterior.display(), folder.display());
     let prior = match prior {
         Some(priors::Source::File(path)) => format!(" --prior {}", path.display()),
+        Some(priors::Source::Exec(command)) => format!(" --prior 'exec:{command}'"),
         Some(priors::Source::Embedded(_)) | None => String::new(),
     };
     format!("{state}; go on with: vipaint sample --posterior {posterior}{prior} -n {samples} -o {folder}")

@@ -3,6 +3,7 @@
 mod bad;
 mod bench;
 mod check;
+mod exec;
 mod good;
 mod pictures;
 mod restore;
