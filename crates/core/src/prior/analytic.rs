@@ -164,17 +164,14 @@ impl Comparison {
     /// `sum_m r_m mean_m` with responsibilities `r_m ~ exp(log_weight_m) N(z; alpha mean_m, v I)`: `z` is `[batch, n]`,
     /// `alpha` and `v` are `[batch, 1, 1]`, `log_weights` is `[1, 1, components]`.
     fn mean(&self, z: Tensor<2>, alpha: Tensor<3>, v: Tensor<3>, log_weights: Tensor<3>) -> Tensor<2> {
-        let [b, n] = z.dims();
+        let b = z.dims()[0];
         match self {
             Self::Direct { centre, means, squared } => {
-                let z = z - centre.clone() * alpha.clone().reshape([b, 1]);
-                let components = means.dims()[0];
-                // One row at a time (a batched product), so that a sample does not depend on its batch.
-                let means = means.clone().unsqueeze::<3>().expand([b, components, n]);
-                let dot = z.reshape([b, 1, n]).matmul(means.clone().swap_dims(1, 2)); // [b, 1, components]
-                let squared = squared.clone().unsqueeze::<3>();
-                let logits = (dot - squared * alpha.clone() * 0.5) * (alpha / v) + log_weights;
-                activation::softmax(logits, 2).matmul(means).reshape([b, n]) + centre.clone()
+                let (alpha, v): (Tensor<2>, Tensor<2>) = (alpha.reshape([b, 1]), v.reshape([b, 1]));
+                let dot = in_blocks(z - centre.clone() * alpha.clone(), &means.clone().transpose()); // [b, components]
+                let log_weights: Tensor<2> = log_weights.reshape([1, means.dims()[0]]);
+                let logits = (dot - squared.clone() * alpha.clone() * 0.5) * (alpha / v) + log_weights;
+                in_blocks(activation::softmax(logits, 1), means) + centre.clone()
             }
             Self::Subspace { basis, coordinates } => {
                 let [_, components, dimension] = coordinates.dims();
@@ -188,6 +185,22 @@ impl Comparison {
             }
         }
     }
+}
+
+/// Rows that are multiplied together.
+const BLOCK: usize = 16;
+
+/// `rows matrix`, `[b, n]` times `[n, m]`, in blocks of as many rows (the last filled up with zeros): far faster than row by row,
+/// and unlike one product of all, a row's result does not depend on how many there are.
+fn in_blocks(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
+    let [b, n] = rows.dims();
+    let missing = b.next_multiple_of(BLOCK) - b;
+    let filled = match missing {
+        0 => rows,
+        _ => Tensor::cat(vec![rows.clone(), Tensor::zeros([missing, n], &rows.device())], 0),
+    };
+    let blocks = (0..b).step_by(BLOCK).map(|i| filled.clone().slice_dim(0, i..i + BLOCK).matmul(matrix.clone()));
+    Tensor::cat(blocks.collect(), 0).slice_dim(0, 0..b)
 }
 
 /// An orthonormal basis of the rows' span by Gram-Schmidt, twice for stability; `None` if it has too many dimensions.

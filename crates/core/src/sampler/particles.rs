@@ -86,6 +86,7 @@ pub(super) struct Particles<'a> {
 
 /// What paths at one level know of the data.
 struct Look {
+    x0_hat: Tensor<4>,
     log_likelihood: Vec<f64>,
     /// How `x0_hat` moves towards them.
     shift: Option<Tensor<4>>,
@@ -134,15 +135,14 @@ impl Particles<'_> {
         let guided = self.options.proposal == Proposal::Guided;
         for (i, level) in grid.iter().enumerate() {
             let last = i + 1 == grid.len();
-            let mut x0_hat = population.denoise(z.clone(), *level)?;
-            let mut shift = None;
+            let (mut x0_hat, mut shift);
             if (guided || keypoint[i]) && level.alpha > 0.0 {
-                let look = self.look(population, measured, &z, &x0_hat, *level)?;
+                let look = self.look(population, measured, &z, *level)?;
                 for ((w, seen), now) in log_weight.iter_mut().zip(&mut seen).zip(&look.log_likelihood) {
                     *w += now - *seen;
                     *seen = *now;
                 }
-                shift = look.shift.filter(|_| guided);
+                (x0_hat, shift) = (look.x0_hat, look.shift.filter(|_| guided));
                 if last || effective(&log_weight) < 0.5 {
                     let n = if last { self.options.particles } else { log_weight.len() };
                     let chosen = systematic(&log_weight, n, &mut population.picks);
@@ -152,6 +152,8 @@ impl Particles<'_> {
                     seen = chosen.iter().map(|c| seen[*c]).collect();
                     log_weight = vec![0.0; n];
                 }
+            } else {
+                (x0_hat, shift) = (population.denoise(z.clone(), *level)?, None);
             }
             if !last {
                 let step = reverse(*level, grid[i + 1], 1.0);
@@ -213,38 +215,37 @@ impl Particles<'_> {
         Ok(Tensor::cat(vec![z; self.options.paths], 0))
     }
 
-    fn look(
-        &self,
-        population: &Population,
-        measured: Option<&Rows>,
-        z: &Tensor<4>,
-        x0_hat: &Tensor<4>,
-        level: Level,
-    ) -> Result<Look> {
+    fn look(&self, population: &Population, measured: Option<&Rows>, z: &Tensor<4>, level: Level) -> Result<Look> {
         let problem = population.problem;
         if let Some(measured) = measured {
+            let x0_hat = population.denoise(z.clone(), level)?;
             let denoise = |z| population.denoise(z, level);
             let moments = measured.moments(z, x0_hat.clone(), level, &denoise)?;
             let shift = Some(moments.gain(&moments.residual));
-            return Ok(Look { log_likelihood: moments.log_likelihood, shift });
+            return Ok(Look { x0_hat, log_likelihood: moments.log_likelihood, shift });
         }
         let spread = if self.widen == Widen::None { 0.0 } else { problem.prior.spread(level) };
         let nll = |x0_hat: Tensor<4>| {
             let batch = x0_hat.dims()[0];
             problem.measurement.nll(problem.prior.autoencoder.decode(x0_hat), &vec![spread; batch])
         };
+        let (x0_hat, shift) = if self.options.proposal == Proposal::Guided {
+            let c = problem.prior.shape()[0];
+            let both = population.in_chunks(z.clone(), |z| {
+                let leaf = z.autodiff().require_grad();
+                let tracked = problem.prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
+                let x0_hat = tracked.clone().inner();
+                let mut grads = nll(tracked).sum().backward();
+                problem.prior.check()?;
+                let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| x0_hat.zeros_like());
+                Ok(Tensor::cat(vec![x0_hat, grad * (-level.sigma.powi(2) / level.alpha)], 1))
+            })?;
+            (both.clone().slice_dim(1, 0..c), Some(both.slice_dim(1, c..2 * c)))
+        } else {
+            (population.denoise(z.clone(), level)?, None)
+        };
         let log_likelihood = values(&nll(x0_hat.clone())).into_iter().map(|n| -f64::from(n)).collect();
-        if self.options.proposal != Proposal::Guided {
-            return Ok(Look { log_likelihood, shift: None });
-        }
-        let shift = population.in_chunks(z.clone(), |z| {
-            let leaf = z.autodiff().require_grad();
-            let tracked = problem.prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
-            let mut grads = nll(tracked).sum().backward();
-            let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.inner().zeros_like());
-            Ok(grad * (-level.sigma.powi(2) / level.alpha))
-        })?;
-        Ok(Look { log_likelihood, shift: Some(shift) })
+        Ok(Look { x0_hat, log_likelihood, shift })
     }
 }
 
