@@ -1,6 +1,7 @@
 //! How well methods do: metrics, benchmarks, and judges.
 
 pub mod classifier;
+pub mod dataset;
 pub mod fidelity;
 pub mod gate;
 pub mod gmm;

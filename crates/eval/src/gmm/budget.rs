@@ -1,6 +1,10 @@
 //! Who is compared on the mixture benchmark, and how each spends the cost of a sample.
 
 use vipaint_core::posterior::FitOptions;
+use vipaint_core::sampler::{Sampler, method};
+
+use crate::Result;
+use crate::masks::{self, Contender};
 
 /// What a method may spend, and on what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,54 +18,115 @@ pub struct Budget {
 }
 
 /// A method with the rule that spends a budget.
-pub struct Contender {
+pub struct Preset {
     /// The row's name.
     pub name: &'static str,
+    /// What it is, for the page.
+    pub about: &'static str,
     /// The sampler's name.
     pub method: &'static str,
     /// Options that spend it.
     pub spend: fn(&Budget) -> Vec<(&'static str, String)>,
 }
 
-impl Contender {
-    /// The sampler's options for a budget.
-    pub fn settings(&self, budget: &Budget) -> Vec<(String, String)> {
-        (self.spend)(budget).into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+/// A method of the table.
+pub enum Entry {
+    /// With this benchmark's settings.
+    Preset(&'static Preset),
+    /// As its text says.
+    Written(Contender),
+}
+
+impl Entry {
+    /// A preset's name, or `METHOD [option=value ...]`, see [`Contender::parse`].
+    ///
+    /// # Errors
+    /// Those of the text.
+    pub fn parse(text: &str) -> Result<Self> {
+        match PRESETS.iter().find(|preset| preset.name == text.trim()) {
+            Some(preset) => Ok(Self::Preset(preset)),
+            None => Ok(Self::Written(Contender::parse(text)?)),
+        }
+    }
+
+    /// The row's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Preset(preset) => preset.name,
+            Self::Written(contender) => &contender.name,
+        }
+    }
+
+    /// What it is, for the page.
+    pub fn about(&self) -> &str {
+        match self {
+            Self::Preset(preset) => preset.about,
+            Self::Written(contender) => contender.method.about,
+        }
+    }
+
+    /// The sampler within a budget.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn sampler(&self, budget: &Budget) -> Result<Box<dyn Sampler>> {
+        match self {
+            Self::Preset(preset) => {
+                let settings = (preset.spend)(budget);
+                Ok(method(preset.method)?.with(settings.iter().map(|(k, v)| (*k, v.as_str())))?)
+            }
+            Self::Written(contender) => {
+                contender.sampler(&masks::Budget { cost: budget.cost * budget.samples, samples: budget.samples })
+            }
+        }
     }
 }
 
+const fn preset(
+    name: &'static str,
+    method: &'static str,
+    about: &'static str,
+    spend: fn(&Budget) -> Vec<(&'static str, String)>,
+) -> Preset {
+    Preset { name, about, method, spend }
+}
+
 /// The methods of the results page. Their hyperparameters were chosen on other problems (seed 1).
-pub const CONTENDERS: &[Contender] = &[
-    Contender { name: "vipaint particles", method: "vipaint", spend: |b| guided(b, KEYPOINTS, SETTLE) },
-    Contender { name: "particles: no settling", method: "vipaint", spend: |b| guided(b, KEYPOINTS, 0) },
-    Contender { name: "particles: unguided", method: "vipaint", spend: |b| paths(b, KEYPOINTS) },
-    Contender { name: "particles: fitted chain", method: "vipaint", spend: chain },
-    Contender { name: "vipaint K=2", method: "vipaint", spend: |b| fitted(b, "isotropic") },
-    Contender { name: "vipaint K=2 jacobian", method: "vipaint", spend: |b| fitted(b, "jacobian") },
-    Contender { name: "vipaint K=2 plug-in", method: "vipaint", spend: |b| fitted(b, "none") },
-    Contender { name: "mcgdiff", method: "mcgdiff", spend: |b| mcgdiff(b, b.cost / 100) },
-    Contender { name: "mcgdiff one particle a sample", method: "mcgdiff", spend: |b| mcgdiff(b, 1) },
-    Contender {
-        name: "dps",
-        method: "dps",
-        spend: |b| vec![("steps", (b.cost / 3).to_string()), ("zeta", "0.3".into()), ("eta", "0.85".into())],
-    },
-    Contender {
-        name: "pigdm",
-        method: "pigdm",
-        spend: |b| vec![("steps", (b.cost / 3).to_string()), ("scale", "2".into())],
-    },
-    Contender { name: "ddnm", method: "ddnm", spend: |b| vec![("steps", b.cost.to_string())] },
-    Contender {
-        name: "reddiff",
-        method: "reddiff",
-        spend: |b| vec![("steps", b.cost.to_string()), ("lr", "0.5".into()), ("lambda", "0.05".into())],
-    },
-    Contender {
-        name: "daps",
-        method: "daps",
-        spend: |b| vec![("steps", (b.cost / 2).to_string()), ("ode_steps", "2".into()), ("last", "1".into())],
-    },
+pub const PRESETS: &[Preset] = &[
+    preset(
+        "vipaint particles",
+        "vipaint",
+        "keypoints, the likelihood widened by the Jacobian, one population of guided paths weighted and resampled together, \
+         Gaussian refinement; nothing is fitted",
+        |b| guided(b, KEYPOINTS, SETTLE),
+    ),
+    preset("particles: no settling", "vipaint", "without Langevin steps at T", |b| guided(b, KEYPOINTS, 0)),
+    preset("particles: unguided", "vipaint", "paths of the prior: only the weights at keypoints see the data", |b| {
+        paths(b, KEYPOINTS)
+    }),
+    preset("particles: fitted chain", "vipaint", "paths of the fitted posterior, weighted as wholes at t_1", chain),
+    preset("vipaint K=2", "vipaint", "the fitted posterior, paths one by one, isotropic widening (the default)", |b| {
+        fitted(b, "isotropic")
+    }),
+    preset("vipaint K=2 jacobian", "vipaint", "the same, widened by the Jacobian", |b| fitted(b, "jacobian")),
+    preset("vipaint K=2 plug-in", "vipaint", "the same, not widened: the published likelihood", |b| fitted(b, "none")),
+    preset("mcgdiff", "mcgdiff", "100 steps and as many particles as the budget pays for", |b| {
+        mcgdiff(b, b.cost / 100)
+    }),
+    preset("mcgdiff one particle a sample", "mcgdiff", "100 steps, as published", |b| mcgdiff(b, 1)),
+    preset("dps", "dps", "a third of the budget in steps (a gradient costs three calls), zeta 0.3, eta 0.85", |b| {
+        vec![("steps", (b.cost / 3).to_string()), ("zeta", "0.3".into()), ("eta", "0.85".into())]
+    }),
+    preset("pigdm", "pigdm", "a third of the budget in steps, guidance twice as strong", |b| {
+        vec![("steps", (b.cost / 3).to_string()), ("scale", "2".into())]
+    }),
+    preset("ddnm", "ddnm", "DDNM+, a step for each call", |b| vec![("steps", b.cost.to_string())]),
+    preset("reddiff", "reddiff", "a step for each call, lr 0.5, lambda 0.05", |b| {
+        vec![("steps", b.cost.to_string()), ("lr", "0.5".into()), ("lambda", "0.05".into())]
+    }),
+    preset("daps", "daps", "half the budget in levels, two ODE steps at each", |b| {
+        vec![("steps", (b.cost / 2).to_string()), ("ode_steps", "2".into()), ("last", "1".into())]
+    }),
 ];
 
 /// Keypoints as timesteps: `sigma / alpha` of 8, 4 and 2.

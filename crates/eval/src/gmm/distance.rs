@@ -33,11 +33,13 @@ impl Slices {
 }
 
 impl Projected {
-    /// The mean over directions of the one-dimensional Wasserstein-1 distance between sets of one size. A sample that is not a
-    /// number makes it NaN.
+    /// The mean over directions of the one-dimensional Wasserstein-1 distance between sets of one size, or with another one whose
+    /// size is a multiple of this one's. A sample that is not a number makes it NaN.
     pub fn distance(&self, other: &Self) -> f64 {
-        let one =
-            |(a, b): (&Vec<f64>, &Vec<f64>)| a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64;
+        let one = |(a, b): (&Vec<f64>, &Vec<f64>)| {
+            let each = b.len() / a.len().max(1);
+            b.iter().enumerate().map(|(j, b)| (a[j / each] - b).abs()).sum::<f64>() / b.len() as f64
+        };
         self.0.iter().zip(&other.0).map(one).sum::<f64>() / self.0.len() as f64
     }
 }
@@ -56,5 +58,8 @@ mod tests {
         let distance = slices.project(&a).distance(&slices.project(&b));
         assert!((distance - 1.0).abs() < 0.02, "{distance}");
         assert_eq!(slices.project(&a).distance(&slices.project(&a)), 0.0);
+        // Every sample three times is the same set.
+        let thrice: Vec<Vec<f64>> = a.iter().flat_map(|x| vec![x.clone(); 3]).collect();
+        assert_eq!(slices.project(&a).distance(&slices.project(&thrice)), 0.0);
     }
 }

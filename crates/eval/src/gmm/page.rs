@@ -21,6 +21,12 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
         benchmark.problems, benchmark.samples, benchmark.seed, benchmark.cost,
     );
     overview(&mut text, rows, benchmark);
+    verdict(&mut text, rows, benchmark, reference);
+    text.push_str("| row | what it is |\n| --- | --- |\n");
+    for entry in benchmark.entries {
+        let _ = writeln!(text, "| {} | {} |", entry.name(), entry.about());
+    }
+    text.push('\n');
     for (dx, dy) in benchmark.cells {
         let cell: Vec<&Row> = rows.iter().filter(|r| (r.dx, r.dy) == (*dx, *dy)).collect();
         let _ = writeln!(text, "## dx = {dx}, dy = {dy}\n");
@@ -29,16 +35,43 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
     text
 }
 
-/// Means only: a line for each method, a column for each cell.
+/// A line for each method, a column for each cell.
 fn overview(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
     let heads: Vec<String> = benchmark.cells.iter().map(|(dx, dy)| format!("{dx}/{dy}")).collect();
     let _ = writeln!(text, "| mean distance, dx/dy | {} |\n| --- |{}", heads.join(" | "), " --- |".repeat(heads.len()));
     let Some((dx, dy)) = benchmark.cells.first() else { return };
-    for method in rows.iter().filter(|r| (r.dx, r.dy) == (*dx, *dy)).map(|r| r.method) {
-        let cells: Vec<String> = rows.iter().filter(|r| r.method == method).map(|r| format!("{:.2}", r.mean)).collect();
+    for method in rows.iter().filter(|r| (r.dx, r.dy) == (*dx, *dy)).map(|r| &r.method) {
+        let same = rows.iter().filter(|r| r.method == *method);
+        let cells: Vec<String> = same.map(|r| format!("{:.2} ± {:.2}", r.mean, r.ci)).collect();
         let _ = writeln!(text, "| {method} | {} |", cells.join(" | "));
     }
     text.push('\n');
+}
+
+/// How the reference compares with the floor, MCGDiff and DPS in each cell.
+fn verdict(text: &mut String, rows: &[Row], benchmark: &Benchmark, reference: &str) {
+    let find = |cell: &(usize, usize), name: &str| rows.iter().find(|r| (r.dx, r.dy) == *cell && r.method == name);
+    let cells: Vec<_> = (benchmark.cells.iter())
+        .filter_map(|c| Some((c, find(c, reference)?, find(c, "floor")?, find(c, "mcgdiff")?, find(c, "dps")?)))
+        .collect();
+    if cells.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "Leads of *{reference}*, paired over problems with 95 % intervals, bold where they exclude 0:\n\n\
+         | dx/dy | × floor | mcgdiff's distance minus its own | 0.6 times dps's minus its own |\n| --- | --- | --- | --- |"
+    );
+    for ((dx, dy), own, floor, mcgdiff, dps) in cells {
+        let target: Vec<f64> = dps.distances.iter().map(|d| 0.6 * d).collect();
+        let leads = [&mcgdiff.distances, &target].map(|other| bold(Mean::paired(other, &own.distances)));
+        let _ = writeln!(text, "| {dx}/{dy} | {:.2} | {} | {} |", own.mean / floor.mean, leads[0], leads[1]);
+    }
+    text.push('\n');
+}
+
+fn bold(lead: Mean) -> String {
+    if lead.above_zero() { format!("**{lead:.2}**") } else { format!("{lead:.2}") }
 }
 
 /// One cell. The lead is the row's distance minus the reference's, paired over problems.
@@ -50,10 +83,9 @@ fn table(text: &mut String, cell: &[&Row], reference: &str) {
         "| method | distance | median | × floor | lead of {reference} | calls | VJPs | cost | s |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    let bold = |lead: Mean| if lead.above_zero() { format!("**{lead:.2}**") } else { format!("{lead:.2}") };
     for row in cell {
         let lead = match find(reference) {
-            Some(reference) if row.method != reference.method && !["floor", "prior"].contains(&row.method) => {
+            Some(reference) if row.method != reference.method && !["floor", "prior"].contains(&row.method.as_str()) => {
                 bold(Mean::paired(&row.distances, &reference.distances))
             }
             _ => "-".into(),
@@ -70,11 +102,6 @@ fn table(text: &mut String, cell: &[&Row], reference: &str) {
             row.cost,
             row.seconds
         );
-    }
-    if let (Some(reference), Some(dps)) = (find(reference), find("dps")) {
-        let target: Vec<f64> = dps.distances.iter().map(|d| 0.6 * d).collect();
-        let lead = bold(Mean::paired(&target, &reference.distances));
-        let _ = writeln!(text, "\n0.6 times DPS's distance minus that of {}: {lead}.", reference.method);
     }
     text.push('\n');
 }

@@ -45,3 +45,26 @@ fn wrong_cells_and_methods_are_refused() {
         assert!(said.stderr.contains(named), "{}", said.stderr);
     }
 }
+
+#[test]
+fn the_picture_benchmark_writes_a_page_and_rows() {
+    let setup = Setup::new();
+    let out = setup.path("dataset");
+    let small = ["--masks", "expand", "--methods", "vipaint k=2,ddnm", "--count", "2", "-n", "5", "--cost", "60"];
+    let mut arguments = vec!["bench", "dataset", "--json", "-o", out.to_str().unwrap()];
+    arguments.extend(small);
+    let said = setup.run(&arguments);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let summary: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
+    let names: Vec<&str> = summary.iter().map(|r| r["method"].as_str().unwrap()).collect();
+    assert_eq!(names, ["exact", "prior", "vipaint k=2", "ddnm"]);
+    for row in &summary {
+        assert!(row["distance"]["mean"].as_f64().unwrap() > 0.0, "{row}");
+        let cost = row["calls"].as_f64().unwrap() + 2.0 * row["vjps"].as_f64().unwrap();
+        assert!(cost <= 60.0, "{row}");
+    }
+    let page = std::fs::read_to_string(out.join("dataset.md")).unwrap();
+    assert!(page.contains("## expand") && page.contains("--methods \"vipaint k=2,ddnm\" --count 2 -n 5"));
+    let wrong = setup.run(&["bench", "dataset", "--std", "0"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+}

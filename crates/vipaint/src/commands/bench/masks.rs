@@ -120,7 +120,7 @@ fn measure(
     })
 }
 
-fn contender(text: &str) -> Result<Contender> {
+pub(super) fn contender(text: &str) -> Result<Contender> {
     Contender::parse(text).map_err(|error| {
         let (vipaint_eval::Error::Core(vipaint_core::Error::Option { problem, .. }), remedy) =
             (error, "write METHOD or METHOD option=value, such as vipaint k=2")
@@ -131,7 +131,7 @@ fn contender(text: &str) -> Result<Contender> {
     })
 }
 
-fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
+pub(super) fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     let find = |wanted: &str| {
         Protocol::named(wanted).ok_or_else(|| {
             let remedy = names::remedy(wanted, PROTOCOLS.iter().map(|p| p.name));

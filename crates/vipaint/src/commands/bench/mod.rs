@@ -1,5 +1,6 @@
 //! `vipaint bench`: one file each.
 
+mod dataset;
 mod gmm;
 mod masks;
 
@@ -14,5 +15,6 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     match raw {
         cli::Bench::Masks(raw) => masks::run(&raw, session),
         cli::Bench::Gmm(raw) => gmm::run(&raw, session),
+        cli::Bench::Dataset(raw) => dataset::run(&raw, session),
     }
 }
