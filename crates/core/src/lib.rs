@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod guided;
 pub mod measurement;
+pub mod moments;
 pub mod noise;
 pub mod operator;
 pub mod posterior;

@@ -33,6 +33,18 @@ impl Noise {
         self.streams.len()
     }
 
+    /// Keeps the first `n` streams.
+    pub fn truncate(&mut self, n: usize) {
+        self.streams.truncate(n);
+    }
+
+    /// These streams, followed by those of `all` that they are not the first of.
+    #[must_use]
+    pub fn joined(mut self, all: Self) -> Self {
+        self.streams.extend(all.streams.into_iter().skip(self.streams.len()));
+        self
+    }
+
     /// Whether there is no sample.
     pub fn is_empty(&self) -> bool {
         self.streams.is_empty()

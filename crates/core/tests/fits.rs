@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use common::{MixtureProblem, device, to_vec, ve};
+use common::{device, to_vec, ve, vp};
 use vipaint_core::event::{Event, silent};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::noise::stream;
-use vipaint_core::operator::{KINDS, Mask};
+use vipaint_core::operator::{Dense, KINDS, Mask};
 use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
 use vipaint_core::prior::analytic::Mixture;
 use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
@@ -265,15 +265,14 @@ fn gradients_agree_with_central_differences() {
 /// chain itself, and a better fit has less variable weights.
 #[test]
 fn log_weights_average_to_the_evidence() {
-    let world = MixtureProblem {
-        dim: 2,
-        means: vec![vec![0.5, -1.0]],
-        weights: vec![1.0],
-        a: vec![0.8, 0.3],
-        sigma_y: 0.5,
-        y: 1.2,
-    };
-    let problem = world.problem();
+    let shape = [2, 1, 1];
+    let mixture = Mixture::new(vec![0.5, -1.0], &[1.0], 1.0, shape, &device()).unwrap();
+    let operator = Arc::new(Dense::new(&[0.8, 0.3], shape, &device()).unwrap());
+    let y = Tensor::from_data(TensorData::new(vec![1.2f32], [1, 1, 1, 1]), &device());
+    let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.5 };
+    let measurement = Measurement::new(operator, y, likelihood).unwrap();
+    let prior = Prior::new("gaussian", Arc::new(mixture), vp(), 1.0);
+    let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
     let options =
         FitOptions { k: 2, iterations: 150, grid_steps: 60, mc_samples: 8, lr_decay: 0.95, ..FitOptions::default() };
     let mut fit = Fit::new(&problem, &options, 0).unwrap();

@@ -1,8 +1,10 @@
 //! How well methods do: metrics, benchmarks, and judges.
 
 pub mod classifier;
+pub mod dataset;
 pub mod fidelity;
 pub mod gate;
+pub mod gmm;
 pub mod masks;
 pub mod reader;
 pub mod stats;

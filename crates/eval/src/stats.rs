@@ -31,6 +31,14 @@ impl Mean {
     }
 }
 
+/// The median; the mean of the middle two of an even number, NaN for none.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |i: usize| sorted.get(i).copied().unwrap_or(f64::NAN);
+    0.5 * (at(sorted.len().saturating_sub(1) / 2) + at(sorted.len() / 2))
+}
+
 impl std::fmt::Display for Mean {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = f.precision().unwrap_or(2);
@@ -50,6 +58,7 @@ mod tests {
         assert!((m.ci - 1.96 * (5.0f64 / 3.0).sqrt() / 2.0).abs() < 1e-12);
         let paired = Mean::paired(&[2.0, 3.0, 4.0], &[1.0, 2.0, 3.0]);
         assert_eq!((paired.mean, paired.ci), (1.0, 0.0));
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
         assert!(paired.above_zero() && m.above_zero() != (m.mean < m.ci));
     }
 }

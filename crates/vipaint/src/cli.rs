@@ -246,6 +246,83 @@ pub enum Prior {
 pub enum Bench {
     /// Held-out pictures under masks: PSNR, diversity and class agreement inside the hole, with error bars.
     Masks(BenchMasks),
+    /// Problems whose posterior is known exactly: the distance of samples to it, at equal cost.
+    Gmm(BenchGmm),
+    /// A prior made of real pictures, whose posterior is known exactly: distance to it, coverage and spread, at equal cost.
+    Dataset(BenchDataset),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchGmm {
+    /// Dimensions of pictures, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "8,80,800")]
+    pub dx: Vec<usize>,
+    /// Numbers of measurements, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4")]
+    pub dy: Vec<usize>,
+    /// Random problems for each pair of these.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub problems: usize,
+    /// Rows, separated by commas: presets (all of them: all), or METHOD option=value, lists joined by +.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint particles,vipaint K=2,mcgdiff,mcgdiff one particle a sample,dps,pigdm,ddnm,reddiff,daps"
+    )]
+    pub methods: String,
+    /// Samples for each problem.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 1000)]
+    pub samples: usize,
+    /// Cost of a sample in forward calls; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 300)]
+    pub cost: u64,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page and the rows.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchDataset {
+    /// Pictures that the prior is made of: an IDX file (labels-idx1 beside images-idx3) or a folder; by default the embedded
+    /// held-out ones.
+    #[arg(long, value_name = "PATH")]
+    pub pictures: Option<PathBuf>,
+    /// How many of them, evenly spaced.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub take: usize,
+    /// Side of those pictures.
+    #[arg(long, value_name = "S", default_value_t = 28)]
+    pub side: usize,
+    /// Standard deviation of the Gaussian on each, in a value range of [-1, 1].
+    #[arg(long, value_name = "S", default_value_t = 0.3)]
+    pub std: f64,
+    /// Standard deviation of the measurement's Gaussian noise.
+    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    pub noise: f64,
+    /// Mask protocols, separated by commas.
+    #[arg(long, value_name = "LIST", default_value = "expand,random92")]
+    pub masks: String,
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +).
+    #[arg(long, value_name = "LIST", default_value = "vipaint k=2,dps,repaint,pigdm,ddnm,daps,mcgdiff")]
+    pub methods: String,
+    /// Truths drawn for each mask.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub count: usize,
+    /// Samples for each truth.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 39)]
+    pub samples: usize,
+    /// Cost of a sample in forward calls, a fit included; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 100)]
+    pub cost: u64,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page and the rows.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -325,7 +402,7 @@ pub struct Ask {
     /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
-    /// vipaint, dps, repaint or unconditional.
+    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff or unconditional.
     #[arg(long, value_name = "METHOD", default_value = "vipaint")]
     pub method: String,
     /// A set of hyperparameters.

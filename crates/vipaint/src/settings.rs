@@ -35,6 +35,11 @@ const PRESETS: &[Changes] = &[
     },
     Changes { method: "dps", fast: &[("steps", "50")], best: &[("steps", "400")] },
     Changes { method: "repaint", fast: &[("steps", "25")], best: &[("resamplings", "10")] },
+    Changes { method: "pigdm", fast: &[("steps", "50")], best: &[("steps", "400")] },
+    Changes { method: "ddnm", fast: &[("steps", "50")], best: &[("steps", "400")] },
+    Changes { method: "reddiff", fast: &[("steps", "200")], best: &[("steps", "1000")] },
+    Changes { method: "daps", fast: &[("steps", "50")], best: &[("steps", "200")] },
+    Changes { method: "mcgdiff", fast: &[("particles", "16")], best: &[("particles", "128")] },
     Changes { method: "unconditional", fast: &[("steps", "15")], best: &[("steps", "50")] },
 ];
 
@@ -153,9 +158,10 @@ impl Settings {
         (self.method.build)(self.options.clone()).map_err(|error| self.explain(error))
     }
 
-    /// VIPaint with these options, if that is the method: it alone has a posterior to keep.
+    /// VIPaint with these options, if that is the method and it fits: it alone has a posterior to keep.
     pub fn vipaint(&self) -> Option<Vipaint> {
-        (self.method.name == "vipaint").then(|| Vipaint::from_options(self.options.clone()).ok()).flatten()
+        let vipaint = (self.method.name == "vipaint").then(|| Vipaint::from_options(self.options.clone()).ok());
+        vipaint.flatten().filter(Vipaint::fits)
     }
 
     fn explain(&self, error: vipaint_core::Error) -> Error {

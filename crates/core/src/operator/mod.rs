@@ -13,6 +13,7 @@ mod mask;
 mod matrix;
 mod motion;
 mod protocol;
+mod spectral;
 mod strokes;
 mod window;
 
@@ -32,6 +33,7 @@ pub use kernel::{Kernel, Taps};
 pub use mask::Mask;
 pub use motion::motion_taps;
 pub use protocol::{PROTOCOLS, Protocol};
+pub(crate) use spectral::Spectral;
 pub use window::Window;
 
 use crate::{Error, Result};

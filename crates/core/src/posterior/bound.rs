@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Posterior, Problem};
 use crate::chain::{forward, reverse};
+use crate::moments::{Rows, Widen};
 use crate::prior::{Guidance, per_sample};
 use crate::{Level, Noise, Result};
 
@@ -50,8 +51,8 @@ pub struct Bound {
     pub prior_steps: usize,
     /// Samples for each such step.
     pub prior_samples: usize,
-    /// Whether the likelihood is widened by what the denoiser does not know at `t_1`.
-    pub widen: bool,
+    /// How the likelihood is widened by what the denoiser does not know at `t_1`.
+    pub widen: Widen,
 }
 
 /// The terms as differentiable scalars `[1]`, same signs as [`Terms`].
@@ -128,9 +129,7 @@ impl Bound {
             z = q.land(k, hop.mean, &mut noise);
             x0_hat = prior.x0_hat_at(z.clone(), q.keypoints[k].level, guidance)?;
         }
-        let spread = if self.widen { prior.spread(q.bottom().level) } else { 0.0 };
-        let x_hat = prior.autoencoder.decode(x0_hat);
-        let nll = problem.measurement.nll(x_hat, &vec![spread; self.mc_samples]);
+        let nll = self.nll(problem, guidance, &z, x0_hat, q.bottom().level)?;
 
         let prior_term = match (&upper, upper_x0_hat) {
             (Some(upper), Some(x0_hat)) => upper.kl(x0_hat, q, self.prior_samples),
@@ -142,6 +141,31 @@ impl Bound {
             prior: prior_term,
             start: self.start(q, prior.schedule.start_std()),
         })
+    }
+
+    /// `-log p(y | z_{t_1})`, `[batch]`, from `z` and `x0_hat` there.
+    pub(super) fn nll(
+        &self,
+        problem: &Problem,
+        guidance: &Guidance,
+        z: &Tensor<4>,
+        x0_hat: Tensor<4>,
+        level: Level,
+    ) -> Result<Tensor<1>> {
+        let prior = &problem.prior;
+        let spread = match self.widen {
+            Widen::None => 0.0,
+            Widen::Isotropic => prior.spread(level),
+            Widen::Jacobian => {
+                let rows = Rows::new(problem)?;
+                let fixed = |t: &Tensor<4>| if t.is_autodiff() { t.clone().inner() } else { t.clone() };
+                let denoise = |z: Tensor<4>| prior.x0_hat_at(z, level, guidance);
+                let moments = rows.moments(&fixed(z), fixed(&x0_hat), level, &denoise)?;
+                return Ok(rows.nll(&x0_hat, &moments));
+            }
+        };
+        let batch = z.dims()[0];
+        Ok(problem.measurement.nll(prior.autoencoder.decode(x0_hat), &vec![spread; batch]))
     }
 
     fn upper(&self) -> usize {

@@ -9,6 +9,7 @@ use super::bound::TermTensors;
 use super::{Adam, Bound, Init, Posterior, Problem, Terms};
 use crate::event::{Event, Observer};
 use crate::guided::{Correction, Walk};
+use crate::moments::Widen;
 use crate::prior::Guidance;
 use crate::{Error, Level, Noise, Result};
 
@@ -32,8 +33,8 @@ pub struct FitOptions {
     pub prior_samples: usize,
     /// Standard deviation of the prior's hops between keypoints over the ancestral one.
     pub eta: f64,
-    /// Whether the likelihood is widened by what the denoiser does not know at the last keypoint.
-    pub widen: bool,
+    /// How the likelihood is widened by what the denoiser does not know at the last keypoint.
+    pub widen: Widen,
     /// Weight of the prior and start terms in the loss (1 for a bound).
     pub beta_prior: f64,
     /// Weight of the hierarchy term in the loss (1 for a bound).
@@ -76,7 +77,7 @@ impl Default for FitOptions {
             prior_steps: 2,
             prior_samples: 2,
             eta: 1.0,
-            widen: true,
+            widen: Widen::Isotropic,
             beta_prior: 1.0,
             beta_hierarchy: 1.0,
             lr_mu: 0.1,

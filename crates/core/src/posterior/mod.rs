@@ -163,5 +163,7 @@ pub struct Init {
 pub(crate) const PURPOSE_INIT: u64 = 1;
 pub(crate) const PURPOSE_SAMPLE: u64 = 2;
 pub(crate) const PURPOSE_WEIGHT: u64 = 3;
+pub(crate) const PURPOSE_PARTICLE: u64 = 5;
+pub(crate) const PURPOSE_RESAMPLE: u64 = 6;
 /// Fit iteration `i` uses `PURPOSE_FIT + i`.
 pub(crate) const PURPOSE_FIT: u64 = 1 << 32;

@@ -37,8 +37,7 @@ pub fn log_weights(fit: &Fit, problem: &Problem, path: &[Tensor<4>], indices: &[
         add(log_normal(path[k].clone() - hop.mean, variance), -1.0);
         x0_hat = prior.x0_hat_at(path[k].clone(), q.keypoints[k].level, &guidance)?;
     }
-    let spread = if bound.widen { prior.spread(q.bottom().level) } else { 0.0 };
-    add(problem.measurement.nll(prior.autoencoder.decode(x0_hat), &vec![spread; indices.len()]), -1.0);
+    add(bound.nll(problem, &guidance, &path[path.len() - 1], x0_hat, q.bottom().level)?, -1.0);
 
     // Above the top keypoint, upwards: z_t | z_s is the forward diffusion, and log q(z_s | z_t) follows from Bayes' rule:
     // log q(z_s | z_t) = log q(z_s) + log q(z_t | z_s) - log q(z_t), so the marginals telescope over the whole path.

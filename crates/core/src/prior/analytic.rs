@@ -53,15 +53,37 @@ impl Denoiser for Gaussian {
 /// `x ~ sum_m w_m N(mean_m, std^2 I)`. With one component for each image of a set it is the data-set prior.
 ///
 /// Classes, if given, restrict the sum to the components of the class asked for.
+///
+/// A few means that lie in a low-dimensional subspace are compared with a sample inside it, which is accurate and cheap. Others are
+/// kept relative to their average: logits are differences of squared norms, which cancel in f32 otherwise.
 #[derive(Debug, Clone)]
 pub struct Mixture {
-    means: Tensor<2>,      // [components, c h w]
-    squared: Tensor<2>,    // ||mean||^2, [1, components]
+    comparison: Comparison,
     log_weights: Vec<f64>, // normalised
     classes: Vec<usize>,   // of each component; empty without classes
     variance: f64,
     shape: Shape3,
 }
+
+/// How a sample is compared with the means.
+#[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // there is one for each prior
+enum Comparison {
+    /// By inner products with all of them, relative to their average.
+    Direct {
+        centre: Tensor<2>,  // the average, [1, c h w]
+        means: Tensor<2>,   // relative to it, [components, c h w]
+        squared: Tensor<2>, // ||mean||^2, [1, components]
+    },
+    /// By distances in the subspace that they span.
+    Subspace {
+        basis: Vec<Tensor<2>>,  // orthonormal, [1, c h w] each
+        coordinates: Tensor<3>, // of the means, [1, components, dimension]
+    },
+}
+
+/// Largest number of components for which a subspace is looked for, and its largest dimension.
+const SUBSPACE: (usize, usize) = (64, 8);
 
 impl Mixture {
     /// `means` in `[components, c, h, w]` order, `weights` positive (normalised here), `std` positive.
@@ -79,10 +101,8 @@ impl Mixture {
             return Err(Error::option("weights", "weights and std must be positive and finite"));
         }
         let total: f64 = weights.iter().sum();
-        let squared = means.chunks(n).map(|m| m.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<f32>>();
         Ok(Self {
-            means: Tensor::from_data(TensorData::new(means, [weights.len(), n]), device),
-            squared: Tensor::from_data(TensorData::new(squared, [1, weights.len()]), device),
+            comparison: Comparison::of(means, n, device),
             log_weights: weights.iter().map(|w| (w / total).ln()).collect(),
             classes: Vec::new(),
             variance: std * std,
@@ -110,6 +130,102 @@ impl Mixture {
     }
 }
 
+impl Comparison {
+    /// `means` is `[components, n]`.
+    fn of(mut means: Vec<f32>, n: usize, device: &Device) -> Self {
+        let components = means.len() / n;
+        if components <= SUBSPACE.0 {
+            let rows: Vec<Vec<f64>> = means.chunks(n).map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
+            if let Some(basis) = span(&rows) {
+                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+                let coordinates: Vec<f32> =
+                    rows.iter().flat_map(|m| basis.iter().map(move |b| dot(m, b) as f32)).collect();
+                let row = |b: &Vec<f64>| {
+                    let values: Vec<f32> = b.iter().map(|v| *v as f32).collect();
+                    Tensor::from_data(TensorData::new(values, [1, n]), device)
+                };
+                let shape = [1, components, basis.len()];
+                let coordinates = Tensor::from_data(TensorData::new(coordinates, shape), device);
+                return Self::Subspace { basis: basis.iter().map(row).collect(), coordinates };
+            }
+        }
+        let average =
+            |i: usize| means.iter().skip(i).step_by(n).map(|m| f64::from(*m)).sum::<f64>() / components as f64;
+        let centre: Vec<f32> = (0..n).map(|i| average(i) as f32).collect();
+        means.chunks_mut(n).flat_map(|m| m.iter_mut().zip(&centre)).for_each(|(m, c)| *m -= c);
+        let squared = means.chunks(n).map(|m| m.iter().map(|x| x * x).sum::<f32>()).collect::<Vec<f32>>();
+        Self::Direct {
+            centre: Tensor::from_data(TensorData::new(centre, [1, n]), device),
+            means: Tensor::from_data(TensorData::new(means, [components, n]), device),
+            squared: Tensor::from_data(TensorData::new(squared, [1, components]), device),
+        }
+    }
+
+    /// `sum_m r_m mean_m` with responsibilities `r_m ~ exp(log_weight_m) N(z; alpha mean_m, v I)`: `z` is `[batch, n]`,
+    /// `alpha` and `v` are `[batch, 1, 1]`, `log_weights` is `[1, 1, components]`.
+    fn mean(&self, z: Tensor<2>, alpha: Tensor<3>, v: Tensor<3>, log_weights: Tensor<3>) -> Tensor<2> {
+        let b = z.dims()[0];
+        match self {
+            Self::Direct { centre, means, squared } => {
+                let (alpha, v): (Tensor<2>, Tensor<2>) = (alpha.reshape([b, 1]), v.reshape([b, 1]));
+                let dot = in_blocks(z - centre.clone() * alpha.clone(), &means.clone().transpose()); // [b, components]
+                let log_weights: Tensor<2> = log_weights.reshape([1, means.dims()[0]]);
+                let logits = (dot - squared.clone() * alpha.clone() * 0.5) * (alpha / v) + log_weights;
+                in_blocks(activation::softmax(logits, 1), means) + centre.clone()
+            }
+            Self::Subspace { basis, coordinates } => {
+                let [_, components, dimension] = coordinates.dims();
+                let along: Vec<Tensor<2>> = basis.iter().map(|e| (z.clone() * e.clone()).sum_dim(1)).collect();
+                let gap = Tensor::cat(along, 1).reshape([b, 1, dimension]) - coordinates.clone() * alpha;
+                let logits = gap.square().sum_dim(2).reshape([b, 1, components]) / (v * -2.0) + log_weights;
+                let r = activation::softmax(logits, 2).reshape([b, components, 1]);
+                let mean = (r * coordinates.clone()).sum_dim(1).reshape([b, dimension]);
+                let terms = basis.iter().enumerate().map(|(j, e)| mean.clone().slice_dim(1, j..j + 1) * e.clone());
+                terms.reduce(|a, b| a + b).unwrap_or_else(|| z.zeros_like())
+            }
+        }
+    }
+}
+
+/// Rows that are multiplied together.
+const BLOCK: usize = 16;
+
+/// `rows matrix`, `[b, n]` times `[n, m]`, in blocks of as many rows (the last filled up with zeros): far faster than row by row,
+/// and unlike one product of all, a row's result does not depend on how many there are.
+fn in_blocks(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
+    let [b, n] = rows.dims();
+    let missing = b.next_multiple_of(BLOCK) - b;
+    let filled = match missing {
+        0 => rows,
+        _ => Tensor::cat(vec![rows.clone(), Tensor::zeros([missing, n], &rows.device())], 0),
+    };
+    let blocks = (0..b).step_by(BLOCK).map(|i| filled.clone().slice_dim(0, i..i + BLOCK).matmul(matrix.clone()));
+    Tensor::cat(blocks.collect(), 0).slice_dim(0, 0..b)
+}
+
+/// An orthonormal basis of the rows' span by Gram-Schmidt, twice for stability; `None` if it has too many dimensions.
+fn span(rows: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
+    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let largest = rows.iter().map(|r| norm(r)).fold(0.0, f64::max);
+    let mut basis: Vec<Vec<f64>> = Vec::new();
+    for row in rows {
+        let mut rest = row.clone();
+        for e in basis.iter().chain(&basis) {
+            let along: f64 = rest.iter().zip(e).map(|(r, e)| r * e).sum();
+            rest.iter_mut().zip(e).for_each(|(r, e)| *r -= along * e);
+        }
+        let left = norm(&rest);
+        // What rounding to f32 leaves is not a direction.
+        if left > 1e-5 * largest {
+            if basis.len() == SUBSPACE.1 {
+                return None;
+            }
+            basis.push(rest.into_iter().map(|r| r / left).collect());
+        }
+    }
+    Some(basis)
+}
+
 impl Denoiser for Mixture {
     fn shape(&self) -> Shape3 {
         self.shape
@@ -119,18 +235,14 @@ impl Denoiser for Mixture {
     /// `alpha s^2 / v z + sigma^2 / v sum_m r_m mean_m`.
     fn x0_hat(&self, z: Tensor<4>, levels: &[Level], condition: &Condition) -> Result<Tensor<4>> {
         let [b, c, h, w] = z.dims();
-        let components = self.log_weights.len();
         let s2 = self.variance;
         let v = |l: &Level| l.alpha.powi(2) * s2 + l.sigma.powi(2);
         let column = |f: &dyn Fn(&Level) -> f64| per_sample(levels, &z, f).reshape([b, 1, 1]);
-        // One row at a time (a batched product), so that a sample does not depend on its batch.
-        let means = self.means.clone().unsqueeze::<3>().expand([b, components, c * h * w]);
-        let dot = z.clone().reshape([b, 1, c * h * w]).matmul(means.clone().swap_dims(1, 2)); // [b, 1, components]
-        let log_weights = TensorData::new(self.log_weights(condition.class), [1, 1, components]);
-        let logits = dot * column(&|l| l.alpha / v(l))
-            - self.squared.clone().unsqueeze::<3>() * column(&|l| l.alpha.powi(2) / (2.0 * v(l)))
-            + Tensor::<3>::from_data(log_weights, &z.device());
-        let mean = activation::softmax(logits, 2).matmul(means).reshape([b, c, h, w]);
+        let log_weights = TensorData::new(self.log_weights(condition.class), [1, 1, self.log_weights.len()]);
+        let log_weights = Tensor::<3>::from_data(log_weights, &z.device());
+        let (alpha, variance) = (column(&|l| l.alpha), column(&v));
+        let mean = self.comparison.mean(z.clone().reshape([b, c * h * w]), alpha, variance, log_weights);
+        let mean = mean.reshape([b, c, h, w]);
         let on_z = per_sample(levels, &z, |l| l.alpha * s2 / v(l));
         let on_mean = per_sample(levels, &z, |l| l.sigma.powi(2) / v(l));
         Ok(z * on_z + mean * on_mean)

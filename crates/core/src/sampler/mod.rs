@@ -1,6 +1,13 @@
 //! Samplers: one file each, listed once in [`METHODS`].
 
+mod daps;
+mod ddnm;
 mod dps;
+mod mcgdiff;
+mod particles;
+mod pigdm;
+mod population;
+mod reddiff;
 mod repaint;
 mod unconditional;
 mod vipaint;
@@ -12,7 +19,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use crate::guided::{Correction, Walk};
+pub use daps::{Daps, DapsOptions};
+pub use ddnm::{Ddnm, DdnmOptions};
 pub use dps::{Dps, DpsOptions};
+pub use mcgdiff::{McgDiff, McgDiffOptions};
+pub use particles::{ParticleOptions, Proposal};
+pub use pigdm::{PiGdm, PiGdmOptions};
+pub use reddiff::{RedDiff, RedDiffOptions};
 pub use repaint::{RePaint, RePaintOptions};
 pub use unconditional::{Unconditional, UnconditionalOptions, Update};
 pub use vipaint::{RefineOptions, Vipaint};
@@ -70,7 +83,17 @@ pub struct Method {
 }
 
 /// Every sampler.
-pub const METHODS: &[Method] = &[vipaint::METHOD, dps::METHOD, repaint::METHOD, unconditional::METHOD];
+pub const METHODS: &[Method] = &[
+    vipaint::METHOD,
+    dps::METHOD,
+    repaint::METHOD,
+    pigdm::METHOD,
+    ddnm::METHOD,
+    reddiff::METHOD,
+    daps::METHOD,
+    mcgdiff::METHOD,
+    unconditional::METHOD,
+];
 
 /// The method of a name.
 ///
@@ -171,6 +194,14 @@ fn in_batches(
 
 fn at_least_one(name: &'static str, value: usize) -> Result<()> {
     if value == 0 { Err(Error::option(name, "must be at least 1")) } else { Ok(()) }
+}
+
+fn positive(name: &'static str, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::option(name, format!("must be above 0 and finite, got {value}")))
+    }
 }
 
 fn in_unit(name: &'static str, value: f64) -> Result<()> {

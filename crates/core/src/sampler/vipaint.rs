@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::particles::{ParticleOptions, Particles};
 use super::{Correction, Draw, Method, Sampler, Samples, Walk, from_map, in_batches, to_map};
 use crate::event::Observer;
 use crate::posterior::{Fit, FitOptions, Problem, log_weights};
-use crate::{Error, Result};
+use crate::{Error, Level, Result};
 
 /// How samples at `t_1` become pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,7 @@ impl RefineOptions {
 pub struct Vipaint {
     fit: FitOptions,
     refine: RefineOptions,
+    particles: ParticleOptions,
 }
 
 impl Vipaint {
@@ -55,27 +57,41 @@ impl Vipaint {
     pub fn new(fit: FitOptions, refine: RefineOptions) -> Result<Self> {
         fit.validate()?;
         refine.validate()?;
-        Ok(Self { fit, refine })
+        Ok(Self { fit, refine, particles: ParticleOptions::default() })
     }
 
-    /// From a map that holds the options of both.
+    /// With samples drawn from populations of particles.
+    ///
+    /// # Errors
+    /// An option outside its domain.
+    pub fn with_particles(self, particles: ParticleOptions) -> Result<Self> {
+        particles.validate()?;
+        Ok(Self { particles, ..self })
+    }
+
+    /// From a map that holds the options of all three.
     ///
     /// # Errors
     /// An option outside its domain.
     pub fn from_options(mut map: Map<String, Value>) -> Result<Self> {
-        let mut refine = to_map(&RefineOptions::default());
-        for (key, value) in &mut refine {
-            if let Some(given) = map.remove(key) {
-                *value = given;
+        let mut take = |mut options: Map<String, Value>| {
+            for (key, value) in &mut options {
+                if let Some(given) = map.remove(key) {
+                    *value = given;
+                }
             }
-        }
-        Self::new(from_map(map)?, from_map(refine)?)
+            options
+        };
+        let refine = take(to_map(&RefineOptions::default()));
+        let particles = take(to_map(&ParticleOptions::default()));
+        Self::new(from_map(map)?, from_map(refine)?)?.with_particles(from_map(particles)?)
     }
 
-    /// The options of both, with their default values.
+    /// The options of all three, with their default values.
     pub fn default_options() -> Map<String, Value> {
         let mut map = to_map(&FitOptions::default());
         map.extend(to_map(&RefineOptions::default()));
+        map.extend(to_map(&ParticleOptions::default()));
         map
     }
 
@@ -84,12 +100,25 @@ impl Vipaint {
         &self.fit
     }
 
+    /// Whether samples are drawn from a fitted posterior; particles may come from elsewhere.
+    pub fn fits(&self) -> bool {
+        self.particles.fits()
+    }
+
+    fn population<'a>(&'a self, keypoints: Vec<Level>, fit: Option<&'a Fit>) -> Particles<'a> {
+        Particles { options: &self.particles, refine: &self.refine, keypoints, widen: self.fit.widen, fit }
+    }
+
     /// Draws from a fit that exists.
     ///
     /// # Errors
     /// Those of the denoiser.
     pub fn sample_fit(&self, fit: &Fit, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let (prior, q) = (&problem.prior, &fit.posterior);
+        if self.particles.particles > 0 {
+            let keypoints = q.keypoints.iter().map(|k| k.level).collect();
+            return self.population(keypoints, Some(fit)).sample(problem, draw, observer);
+        }
         let (from, to) = (q.bottom().level, prior.schedule.bottom());
         let grid = match self.refine.refine_steps {
             1 => vec![from],
@@ -121,6 +150,9 @@ pub(super) const METHOD: Method = Method {
 
 impl Sampler for Vipaint {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
+        if !self.fits() {
+            return self.population(self.fit.levels(problem)?, None).sample(problem, draw, observer);
+        }
         let mut fit = Fit::new(problem, &self.fit, draw.seed)?;
         let interrupted = fit.run(problem, observer)?;
         let mut samples = if interrupted {

@@ -83,7 +83,18 @@ impl Contender {
 type Rule = fn(&Budget, &Map<String, Value>, &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)>;
 
 /// The rule of each method.
-const RULES: &[(&str, Rule)] = &[("vipaint", vipaint), ("dps", steps), ("repaint", repaint), ("unconditional", steps)];
+const RULES: &[(&str, Rule)] = &[
+    ("vipaint", vipaint),
+    ("dps", |b, _, _| steps(b, 3)),
+    ("repaint", repaint),
+    ("pigdm", |b, _, _| steps(b, 3)),
+    ("ddnm", |b, _, _| steps(b, 1)),
+    ("reddiff", |b, _, _| steps(b, 1)),
+    ("daps", |b, options, _| steps(b, count(options, "ode_steps"))),
+    // One filter gives all samples.
+    ("mcgdiff", |b, _, _| [steps(b, 1), vec![("particles", b.samples.into())]].concat()),
+    ("unconditional", |b, _, _| steps(b, 1)),
+];
 
 fn count(options: &Map<String, Value>, key: &str) -> u64 {
     options.get(key).and_then(Value::as_u64).unwrap_or_default()
@@ -110,10 +121,9 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bo
     ]
 }
 
-/// As many steps as the budget has calls for each sample; DPS takes a gradient at each.
-fn steps(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
-    let each = if options.contains_key("zeta") { 3 } else { 1 };
-    vec![("steps", (budget.cost / budget.samples / each).max(1).into())]
+/// As many steps of this cost as the budget pays for each sample; a gradient costs three.
+fn steps(budget: &Budget, cost: u64) -> Vec<(&'static str, Value)> {
+    vec![("steps", (budget.cost / budget.samples / cost.max(1)).max(1).into())]
 }
 
 /// Unless given, the authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow

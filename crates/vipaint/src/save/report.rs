@@ -1,6 +1,7 @@
 //! `report.json`: what was asked, what it cost, what came out.
 
 use serde_json::{Value, json};
+use vipaint_core::moments::Widen;
 use vipaint_core::posterior::Fit;
 use vipaint_eval::fidelity::{psnr, ssim};
 
@@ -103,7 +104,7 @@ fn bound(fit: &Fit) -> Option<Value> {
 
 /// What the total is a bound of, if of anything.
 fn what_it_bounds(fit: &Fit) -> String {
-    let likelihood = if fit.options.widen { "widened" } else { "plug-in" };
+    let likelihood = if fit.options.widen == Widen::None { "plug-in" } else { "widened" };
     if fit.options.fit_cfg_scale != 1.0 {
         return "nothing: with guidance other than 1 the reverse steps are no longer those of a normalised model"
             .into();

@@ -1,6 +1,7 @@
 //! The real binary, on good and bad input.
 
 mod bad;
+mod bench;
 mod check;
 mod checkpoints;
 mod exec;

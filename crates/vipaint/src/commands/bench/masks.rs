@@ -1,4 +1,4 @@
-//! `vipaint bench`
+//! `vipaint bench masks`
 
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ use vipaint_core::prior::Prior;
 use vipaint_eval::masks::{Benchmark, Contender, Grid, Row, markdown, summarise};
 
 use super::Session;
-use crate::cli::{self, BenchMasks};
+use crate::cli::BenchMasks;
+use crate::commands::{print_json, say};
 
 /// The contender whose lead the page shows.
 const REFERENCE: &str = "vipaint k=2";
 
-pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
-    let cli::Bench::Masks(raw) = raw;
+pub fn run(raw: &BenchMasks, session: &Session) -> Result<ExitCode> {
     let masks = protocols(&raw.masks)?;
     let contenders = raw.methods.split(',').map(contender).collect::<Result<Vec<_>>>()?;
     if raw.per_class == 0 || raw.samples < 2 || raw.cost.contains(&0) {
@@ -35,7 +35,7 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     let folder = Folder::open(&raw.output)?;
 
     let (prior, judge) = (source.load()?, set.judge()?);
-    let pictures = pictures(&raw, set, &prior)?;
+    let pictures = pictures(raw, set, &prior)?;
     let judge = |pictures: Tensor<4>| judge.classes(&pictures.try_into_vec_as::<f32>().unwrap_or_default());
     let benchmark = Benchmark {
         prior: &prior,
@@ -48,7 +48,7 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
         seed: raw.seed,
         judge: Some(&judge),
     };
-    let command = command(&raw);
+    let command = command(raw);
     // Rows of the same setting stay valid when masks, methods or costs are added.
     let setting = json!([
         env!("CARGO_PKG_VERSION"),
@@ -74,9 +74,9 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     }
     RowFile::remove(&folder, "masks");
     if session.json {
-        super::print_json(&report["summary"]);
+        print_json(&report["summary"]);
     } else {
-        super::say(&page.text);
+        say(&page.text);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,7 +122,7 @@ fn measure(
     })
 }
 
-fn contender(text: &str) -> Result<Contender> {
+pub(super) fn contender(text: &str) -> Result<Contender> {
     Contender::parse(text).map_err(|error| {
         let (vipaint_eval::Error::Core(vipaint_core::Error::Option { problem, .. }), remedy) =
             (error, "write METHOD or METHOD option=value, such as vipaint k=2")
@@ -133,7 +133,7 @@ fn contender(text: &str) -> Result<Contender> {
     })
 }
 
-fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
+pub(super) fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
     let find = |wanted: &str| {
         Protocol::named(wanted).ok_or_else(|| {
             let remedy = names::remedy(wanted, PROTOCOLS.iter().map(|p| p.name));

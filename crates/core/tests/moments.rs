@@ -1,0 +1,146 @@
+//! The mixture's denoiser and the measurement's moments against closed forms in f64.
+
+mod common;
+
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, TensorData};
+use common::{device, normal, to_vec, vp};
+use rand::RngExt;
+use vipaint_core::measurement::{Family, Likelihood, Measurement};
+use vipaint_core::moments::Rows;
+use vipaint_core::noise::stream;
+use vipaint_core::operator::{Dense, Mask};
+use vipaint_core::posterior::Problem;
+use vipaint_core::prior::analytic::Mixture;
+use vipaint_core::prior::{Condition, Denoiser, Guidance, Prior};
+use vipaint_core::{Error, Level};
+
+/// Means, posterior weights of the components given `z`, and `x0_hat`, all in f64; unit components.
+fn reference(means: &[Vec<f64>], z: &[f64], level: Level) -> (Vec<f64>, Vec<f64>) {
+    let (a, s2) = (level.alpha, level.sigma.powi(2));
+    let v = a * a + s2;
+    let log = |m: &Vec<f64>| -m.iter().zip(z).map(|(m, z)| (z - a * m).powi(2)).sum::<f64>() / (2.0 * v);
+    let logs: Vec<f64> = means.iter().map(log).collect();
+    let top = logs.iter().copied().fold(f64::MIN, f64::max);
+    let sum: f64 = logs.iter().map(|l| (l - top).exp()).sum();
+    let r: Vec<f64> = logs.iter().map(|l| (l - top).exp() / sum).collect();
+    let mean = |d: usize| means.iter().zip(&r).map(|(m, r)| m[d] * r).sum::<f64>();
+    let x0_hat = (0..z.len()).map(|d| a / v * z[d] + s2 / v * mean(d)).collect();
+    (r, x0_hat)
+}
+
+/// The 25 means of the mixture benchmark.
+fn grid(dim: usize) -> Vec<Vec<f64>> {
+    let tile = |i: i32, j: i32| (0..dim).map(|d| -8.0 * f64::from(if d % 2 == 0 { i } else { j })).collect();
+    (-2..=2).flat_map(|i| (-2..=2).map(move |j| tile(i, j))).collect()
+}
+
+fn mixture(means: &[Vec<f64>]) -> Mixture {
+    let values = means.iter().flatten().map(|m| *m as f32).collect();
+    Mixture::new(values, &vec![1.0; means.len()], 1.0, [means[0].len(), 1, 1], &device()).unwrap()
+}
+
+/// Means up to 16 in 800 dimensions, `||mean||` up to 450: also between two components the error stays at a thousandth of a
+/// component's standard deviation, relative to the distance of the components where it is amplified by it.
+#[test]
+fn a_mixture_in_800_dimensions_keeps_its_accuracy() {
+    let mut rng = stream(1, 2, 3);
+    for dim in [8, 800] {
+        // Twelve directions do not fit the subspace: the other way to compare, with smaller means.
+        let full: Vec<Vec<f64>> = (0..12).map(|_| (0..dim).map(|_| 2.0 * normal(&mut rng)).collect()).collect();
+        for means in [grid(dim), full] {
+            let denoiser = mixture(&means);
+            for t in [0.0, 100.0, 400.0, 700.0, 900.0, 999.0] {
+                let level = vp().level(t);
+                let (first, second) = (rng.random_range(0..means.len()), rng.random_range(0..means.len()));
+                for between in [0.0, 0.5] {
+                    let mix = |d: usize| means[first][d] * (1.0 - between) + means[second][d] * between;
+                    let noise = |rng: &mut _| normal(rng) * (level.alpha.powi(2) + level.sigma.powi(2)).sqrt();
+                    // Rounded first: the reference sees the same z.
+                    let z: Vec<f32> = (0..dim).map(|d| (level.alpha * mix(d) + noise(&mut rng)) as f32).collect();
+                    let exact: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
+                    let (_, want) = reference(&means, &exact, level);
+                    let tensor = Tensor::from_data(TensorData::new(z, [1, dim, 1, 1]), &device());
+                    let got = to_vec(denoiser.x0_hat(tensor, &[level], &Condition::default()).unwrap());
+                    let apart = means[first].iter().zip(&means[second]).map(|(a, b)| (a - b).abs()).fold(1.0, f64::max);
+                    let worst = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+                    assert!(worst < 1e-3 * apart, "dim {dim}, t {t}, {between}: {worst}, apart {apart}");
+                }
+            }
+        }
+    }
+}
+
+fn problem(dim: usize, rows: &[f32]) -> Problem {
+    let operator = Arc::new(Dense::new(rows, [dim, 1, 1], &device()).unwrap());
+    let m = rows.len() / dim;
+    let y = Tensor::from_data(TensorData::new(vec![0.7f32; m], [1, m, 1, 1]), &device());
+    let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.4 };
+    let measurement = Measurement::new(operator, y, likelihood).unwrap();
+    let prior = Prior::new("mixture", Arc::new(mixture(&grid(dim))), vp(), 10.0);
+    Problem::new(prior, measurement, Guidance::default()).unwrap()
+}
+
+/// The covariance by the Jacobian against that of the mixture of components: `sigma^2 / v` within and the means' between.
+#[test]
+fn moments_are_those_of_the_mixture() {
+    let (dim, m) = (6, 2);
+    let mut rng = stream(4, 5, 6);
+    let matrix: Vec<f32> = (0..m * dim).map(|_| 0.3 * normal(&mut rng) as f32).collect();
+    let problem = problem(dim, &matrix);
+    let rows = Rows::new(&problem).unwrap();
+    assert_eq!(rows.len(), m);
+    for t in [300.0, 500.0, 700.0, 950.0] {
+        let level = problem.prior.schedule.level(t);
+        let z: Vec<f32> = (0..dim).map(|_| (normal(&mut rng) * (1.0 + 8.0 * level.alpha)) as f32).collect();
+        let exact: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
+        let (r, x0) = reference(&grid(dim), &exact, level);
+        let shrink = level.sigma.powi(2) / (level.alpha.powi(2) + level.sigma.powi(2));
+        let row = |i: usize| matrix[i * dim..(i + 1) * dim].iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let means = grid(dim);
+        let average = |i: usize| means.iter().zip(&r).map(|(mu, r)| r * dot(mu, &row(i))).sum::<f64>();
+        let between = |i: usize, j: usize| {
+            let second = means.iter().zip(&r).map(|(mu, r)| r * dot(mu, &row(i)) * dot(mu, &row(j))).sum::<f64>();
+            second - average(i) * average(j)
+        };
+        let covariance = |i: usize, j: usize| {
+            shrink * dot(&row(i), &row(j)) + shrink.powi(2) * between(i, j) + if i == j { 0.16 } else { 0.0 }
+        };
+        let residual = |i: usize| 0.7 - dot(&row(i), &x0);
+        let (a, b, d) = (covariance(0, 0), covariance(0, 1), covariance(1, 1));
+        let det = a * d - b * b;
+        let quadratic = (d * residual(0).powi(2) - 2.0 * b * residual(0) * residual(1) + a * residual(1).powi(2)) / det;
+        let want = -0.5 * (quadratic + det.ln() + 2.0 * (2.0 * std::f64::consts::PI).ln());
+
+        let z = Tensor::from_data(TensorData::new(z, [1, dim, 1, 1]), &device());
+        let denoise = |z: Tensor<4>| problem.prior.x0_hat_at(z, level, &problem.guidance);
+        let x0_hat = denoise(z.clone()).unwrap();
+        let moments = rows.moments(&z, x0_hat.clone(), level, &denoise).unwrap();
+        let got = moments.log_likelihood[0];
+        // A forward difference over .02 standard deviations, of a function that bends on the scale of one: 2 %.
+        assert!((got - want).abs() < 0.02 * want.abs() + 0.02, "t {t}: {got} {want}");
+        let nll = f64::from(rows.nll(&x0_hat, &moments).into_scalar::<f32>());
+        assert!((nll + got).abs() < 1e-3 * got.abs() + 1e-3, "{nll} {got}");
+        // The gain moves the prediction onto y up to the noise's share: A gain = (C - sigma_y^2 I) C^-1 r.
+        let shift = rows.apply(&moments.gain(&moments.residual));
+        let solved = [(d * residual(0) - b * residual(1)) / det, (a * residual(1) - b * residual(0)) / det];
+        for i in 0..m {
+            let want = residual(i) - 0.16 * solved[i];
+            assert!((shift[i] - want).abs() < 0.03 * want.abs() + 0.02, "t {t}: {} {want}", shift[i]);
+        }
+    }
+}
+
+#[test]
+fn jacobians_are_refused_where_they_are_too_many() {
+    let mixture = mixture(&grid(100));
+    let operator = Arc::new(Mask::new(&[1.0; 100], [100, 1, 1], &device()).unwrap());
+    let y = Tensor::zeros([1, 100, 1, 1], &device());
+    let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.4 };
+    let measurement = Measurement::new(operator, y, likelihood).unwrap();
+    let prior = Prior::new("mixture", Arc::new(mixture), vp(), 10.0);
+    let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
+    assert!(matches!(Rows::new(&problem), Err(Error::Option { name: "widen", .. })));
+}

@@ -1,0 +1,145 @@
+//! `vipaint bench dataset`
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use serde_json::json;
+use vipaint::held_out::HeldOut;
+use vipaint::save::{Folder, RowFile};
+use vipaint::{Error, Result};
+use vipaint_eval::dataset::{Benchmark, Row, World, markdown, summarise};
+
+use super::Session;
+use super::masks::{contender, protocols};
+use crate::cli::BenchDataset;
+use crate::commands::{print_json, say};
+
+/// The contender whose lead the page shows.
+const REFERENCE: &str = "vipaint k=2";
+
+pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
+    let masks = protocols(&raw.masks)?;
+    let contenders = raw.methods.split(',').map(contender).collect::<Result<Vec<_>>>()?;
+    let positive = |value: f64| value > 0.0 && value.is_finite();
+    if raw.count == 0 || raw.samples < 2 || raw.cost == 0 || !positive(raw.std) || !positive(raw.noise) {
+        let problem = "needs at least one truth, two samples, and a positive cost, std and noise";
+        return Err(Error::usage("bench dataset", problem, "see vipaint bench dataset --help"));
+    }
+    let folder = Folder::open(&raw.output)?;
+    let (pictures, side) = pictures(raw)?;
+    let about = format!("{} pictures of {side}x{side}, standard deviation {}", pictures.len(), raw.std);
+    let world = World::new(pictures, [1, side, side], raw.std).map_err(failed)?;
+    let benchmark = Benchmark {
+        world: &world,
+        cases: raw.count,
+        masks: &masks,
+        contenders: &contenders,
+        samples: raw.samples,
+        cost: raw.cost,
+        sigma_y: raw.noise,
+        seed: raw.seed,
+    };
+    // Rows of the same setting stay valid when truths, masks or methods are added.
+    let setting = json!([
+        env!("CARGO_PKG_VERSION"),
+        raw.pictures,
+        raw.take,
+        raw.side,
+        raw.std,
+        raw.noise,
+        raw.samples,
+        raw.cost,
+        raw.seed
+    ]);
+    let (file, earlier) = RowFile::open(&folder, "dataset", &setting)?;
+    let rows = measure(&benchmark, file, &earlier, session)?;
+    let command = command(raw);
+    let page = markdown(&rows, &benchmark, REFERENCE, &command, &about);
+    let report = json!({ "command": command, "summary": summarise(&rows, &benchmark, REFERENCE), "rows": rows });
+    folder.write("dataset.json", &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
+    folder.write("dataset.md", page.as_bytes())?;
+    RowFile::remove(&folder, "dataset");
+    if session.json {
+        print_json(&report["summary"]);
+    } else {
+        say(&page);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pictures that the prior is made of, and their side.
+fn pictures(raw: &BenchDataset) -> Result<(Vec<Vec<f32>>, usize)> {
+    let (all, side) = match &raw.pictures {
+        None => (HeldOut::of("fashion")?.pictures()?, 32),
+        Some(path) => {
+            // Labels are not used; a byte can name as many.
+            let classes = vec![String::new(); 256];
+            let read = vipaint_train::data::read_pictures(path, [1, raw.side, raw.side], &classes);
+            let read =
+                read.map_err(|e| Error::input(path.display().to_string(), e.to_string(), "check the pictures"))?;
+            (read, raw.side)
+        }
+    };
+    // Evenly spaced: files are often ordered by class.
+    let (n, take) = (all.len(), raw.take.clamp(1, all.len()));
+    Ok(((0..take).map(|i| all[i * n / take].0.clone()).collect(), side))
+}
+
+/// Runs the benchmark, keeping every row as it comes.
+fn measure(benchmark: &Benchmark, file: RowFile, earlier: &[Row], session: &Session) -> Result<Vec<Row>> {
+    let all = benchmark.cases * benchmark.masks.len() * benchmark.names().count();
+    if !earlier.is_empty() {
+        eprintln!("going on after {} rows", earlier.len());
+    }
+    let state = Mutex::new((file, earlier.len(), None));
+    let done = |row: &Row| {
+        // A poisoned lock means that another thread's panic is on its way out already.
+        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
+        state.1 += 1;
+        let Row { case, mask, method, distance, seconds, .. } = row;
+        eprintln!("{}/{all} truth {case} {mask} {method}: {distance:.3}, {seconds:.1} s", state.1);
+        match state.0.add(row) {
+            Ok(()) => session.interrupt.flow(),
+            Err(error) => {
+                state.2 = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let rows = benchmark.run(earlier, &done, &|| session.interrupt.flow());
+    if let Ok((_, _, Some(error))) = state.into_inner() {
+        return Err(error);
+    }
+    rows.map_err(failed)
+}
+
+fn failed(error: vipaint_eval::Error) -> Error {
+    match error {
+        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
+            Error::Interrupted("finished rows are kept; the same command goes on".into())
+        }
+        vipaint_eval::Error::Core(error) => error.into(),
+        vipaint_eval::Error::Zoo(_) => Error::input("bench dataset", error.to_string(), "report this as a defect"),
+    }
+}
+
+/// The command that makes the page again.
+fn command(raw: &BenchDataset) -> String {
+    let mut words = vec!["cargo run --release -- bench dataset".to_owned()];
+    words.extend(raw.pictures.as_ref().map(|p| format!("--pictures {} --side {}", p.display(), raw.side)));
+    words.push(format!(
+        "--take {} --std {} --noise {} --masks {} --methods \"{}\" --count {} -n {} --cost {} --seed {} -o {}",
+        raw.take,
+        raw.std,
+        raw.noise,
+        raw.masks,
+        raw.methods,
+        raw.count,
+        raw.samples,
+        raw.cost,
+        raw.seed,
+        raw.output.display()
+    ));
+    words.join(" ")
+}

@@ -1,0 +1,20 @@
+//! `vipaint bench`: one file each.
+
+mod dataset;
+mod gmm;
+mod masks;
+
+use std::process::ExitCode;
+
+use vipaint::Result;
+
+use super::Session;
+use crate::cli;
+
+pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
+    match raw {
+        cli::Bench::Masks(raw) => masks::run(&raw, session),
+        cli::Bench::Gmm(raw) => gmm::run(&raw, session),
+        cli::Bench::Dataset(raw) => dataset::run(&raw, session),
+    }
+}
