@@ -10,6 +10,7 @@ pub mod chain;
 pub mod error;
 pub mod event;
 pub mod guided;
+pub mod krylov;
 pub mod measurement;
 pub mod moments;
 pub mod noise;

@@ -25,6 +25,8 @@ pub enum Widen {
     Isotropic,
     /// By the denoiser's Jacobian along each measurement: for few measurements.
     Jacobian,
+    /// By its Jacobian in a few directions, see [`crate::krylov`]: for any number of measurements.
+    Krylov,
 }
 
 /// The most measurements whose full covariance is worked with.
@@ -32,7 +34,7 @@ const MAX_MEASUREMENTS: usize = 64;
 
 /// Length of the step of a directional derivative, in standard deviations of the noise in `z`: small against the distance over
 /// which a denoiser changes, which is that standard deviation; large against rounding.
-const STEP: f64 = 0.02;
+pub(crate) const STEP: f64 = 0.02;
 
 /// The rows of `A`, for operators with few measurements.
 pub struct Rows {

@@ -150,6 +150,7 @@ fn populations_have_the_exact_moments() {
         ("mcgdiff", vec![("particles", "20000")], 20_000, 150.0),
         ("vipaint", with("prior"), 2000, 400.0),
         ("vipaint", with("guided"), 2000, 400.0),
+        ("vipaint", [&with("guided")[..], &[("widen", "krylov"), ("directions", "2")]].concat(), 2000, 400.0),
         ("vipaint", fewer("chain"), 2000, 400.0),
     ] {
         let samples = draw(name, &settings, &problem, n);

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use common::{device, normal, to_vec, vp};
 use rand::RngExt;
+use vipaint_core::krylov::Krylov;
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::moments::Rows;
 use vipaint_core::noise::stream;
 use vipaint_core::operator::{Dense, Mask};
 use vipaint_core::posterior::Problem;
-use vipaint_core::prior::analytic::Mixture;
+use vipaint_core::prior::analytic::{Gaussian, Mixture};
 use vipaint_core::prior::{Condition, Denoiser, Guidance, Prior};
 use vipaint_core::{Error, Level};
 
@@ -129,6 +130,86 @@ fn moments_are_those_of_the_mixture() {
         for i in 0..m {
             let want = residual(i) - 0.16 * solved[i];
             assert!((shift[i] - want).abs() < 0.03 * want.abs() + 0.02, "t {t}: {} {want}", shift[i]);
+        }
+    }
+}
+
+/// With as many directions as measurements, Lanczos' process gives what the whole covariance does: likelihoods up to a constant, and
+/// gains; so does the differentiable form, and its gradient is `-A^T C^-1 r`.
+#[test]
+fn all_directions_are_the_whole_covariance() {
+    let (dim, m, batch) = (6, 3, 5);
+    let mut rng = stream(4, 5, 7);
+    let matrix: Vec<f32> = (0..m * dim).map(|_| 0.3 * normal(&mut rng) as f32).collect();
+    let problem = problem(dim, &matrix);
+    let (rows, krylov) = (Rows::new(&problem).unwrap(), Krylov::new(&problem, m).unwrap());
+    for t in [300.0, 600.0, 950.0] {
+        let level = problem.prior.schedule.level(t);
+        let z: Vec<f32> = (0..batch * dim).map(|_| (normal(&mut rng) * (1.0 + 8.0 * level.alpha)) as f32).collect();
+        let z = Tensor::from_data(TensorData::new(z, [batch, dim, 1, 1]), &device());
+        let denoise = |z: Tensor<4>| problem.prior.x0_hat_at(z, level, &problem.guidance);
+        let x0_hat = denoise(z.clone()).unwrap();
+        let moments = rows.moments(&z, x0_hat.clone(), level, &denoise).unwrap();
+        let residual = krylov.residual(x0_hat.clone());
+        let solved = krylov.solve(&z, &x0_hat, level, &residual, &denoise).unwrap();
+        let constant = -0.5 * m as f64 * (2.0 * std::f64::consts::PI).ln();
+        for (got, want) in solved.log_likelihood.iter().zip(&moments.log_likelihood) {
+            // Both differentiate numerically, along different directions: 2 % each, as above.
+            assert!((got + constant - want).abs() < 0.04 * want.abs() + 0.04, "t {t}: {} {want}", got + constant);
+        }
+        let (got, want) = (to_vec(solved.gain.clone()), to_vec(moments.gain(&moments.residual)));
+        let size = want.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let off = got.iter().zip(&want).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt();
+        assert!(off < 0.05 * size + 0.02, "t {t}: {off} of {size}");
+
+        let leaf = x0_hat.clone().autodiff().require_grad();
+        let nll = krylov.nll(leaf.clone(), &solved);
+        for (got, want) in to_vec(nll.clone().inner()).iter().zip(&solved.log_likelihood) {
+            assert!((f64::from(*got) + want).abs() < 1e-3 * want.abs() + 1e-3, "{got} {want}");
+        }
+        let got = to_vec(leaf.grad_remove(&mut nll.sum().backward()).unwrap());
+        let linear = problem.measurement.operator.linear().unwrap();
+        for (got, want) in got.iter().zip(to_vec(linear.adjoint(solved.solution.clone()))) {
+            assert!((got + want).abs() < 1e-4 * want.abs() + 1e-5, "{got} {want}");
+        }
+    }
+}
+
+/// Where what is measured is white, one direction is enough: `r^2 / (r^2 + sigma_y^2)` of the residual is made good, and no more
+/// directions change that.
+#[test]
+fn one_direction_is_enough_for_white_measurements() {
+    let (n, std) = (100, 1.5f64);
+    let known: Vec<f32> = (0..n).map(|i| f32::from(u8::from(i % 3 > 0))).collect();
+    let gaussian = Gaussian::new(&[0.0; 100], &[(std * std) as f32; 100], [n, 1, 1], &device()).unwrap();
+    let operator = Arc::new(Mask::new(&known, [n, 1, 1], &device()).unwrap());
+    let mut rng = stream(4, 5, 8);
+    let mut random = |size: [usize; 4]| {
+        let values: Vec<f32> = (0..size.iter().product()).map(|_| normal(&mut rng) as f32).collect();
+        Tensor::<4>::from_data(TensorData::new(values, size), &device())
+    };
+    let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.4 };
+    let measurement = Measurement::new(operator, random([1, n, 1, 1]), likelihood).unwrap();
+    let prior = Prior::new("gaussian", Arc::new(gaussian), vp(), std);
+    let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
+    let level = problem.prior.schedule.level(400.0);
+    let denoise = |z: Tensor<4>| problem.prior.x0_hat_at(z, level, &problem.guidance);
+    let z = random([3, n, 1, 1]);
+    let x0_hat = denoise(z.clone()).unwrap();
+    let r2 = std * std * level.sigma.powi(2) / (level.alpha.powi(2) * std * std + level.sigma.powi(2));
+    for directions in [1, 3] {
+        let krylov = Krylov::new(&problem, directions).unwrap();
+        let residual = krylov.residual(x0_hat.clone());
+        let solved = krylov.solve(&z, &x0_hat, level, &residual, &denoise).unwrap();
+        let want = to_vec(residual.clone() * (r2 / (r2 + 0.16)));
+        for (got, want) in to_vec(solved.gain).iter().zip(&want) {
+            // Differences over .02 standard deviations in f32.
+            assert!((got - want).abs() < 2e-3 * want.abs() + 2e-3, "{directions}: {got} {want}");
+        }
+        for (i, got) in solved.log_likelihood.iter().enumerate() {
+            let square: f32 = to_vec(residual.clone())[i * n..(i + 1) * n].iter().map(|v| v * v).sum();
+            let want = -0.5 * (f64::from(square) / (r2 + 0.16) + directions as f64 * (r2 + 0.16).ln());
+            assert!((got - want).abs() < 0.01 * want.abs(), "{directions}: {got} {want}");
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod fidelity;
 pub mod gate;
 pub mod gmm;
+pub mod importance;
 pub mod masks;
 pub mod reader;
 pub mod stats;

@@ -24,6 +24,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 pub use blocks::Blocks;
 pub use composition::Composition;
 pub use dense::Dense;
+pub(crate) use dense::{in_blocks, symmetric_eigen};
 pub use downsample::{Downsample, Shrink};
 pub use gaussian::GaussianBlur;
 pub use grey::Grey;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Posterior, Problem};
 use crate::chain::{forward, reverse};
+use crate::krylov::Krylov;
 use crate::moments::{Rows, Widen};
 use crate::prior::{Guidance, per_sample};
 use crate::{Level, Noise, Result};
@@ -53,6 +54,8 @@ pub struct Bound {
     pub prior_samples: usize,
     /// How the likelihood is widened by what the denoiser does not know at `t_1`.
     pub widen: Widen,
+    /// Directions of [`Widen::Krylov`].
+    pub directions: usize,
 }
 
 /// The terms as differentiable scalars `[1]`, same signs as [`Terms`].
@@ -153,15 +156,21 @@ impl Bound {
         level: Level,
     ) -> Result<Tensor<1>> {
         let prior = &problem.prior;
+        let fixed = |t: &Tensor<4>| if t.is_autodiff() { t.clone().inner() } else { t.clone() };
+        let denoise = |z: Tensor<4>| prior.x0_hat_at(z, level, guidance);
         let spread = match self.widen {
             Widen::None => 0.0,
             Widen::Isotropic => prior.spread(level),
             Widen::Jacobian => {
                 let rows = Rows::new(problem)?;
-                let fixed = |t: &Tensor<4>| if t.is_autodiff() { t.clone().inner() } else { t.clone() };
-                let denoise = |z: Tensor<4>| prior.x0_hat_at(z, level, guidance);
                 let moments = rows.moments(&fixed(z), fixed(&x0_hat), level, &denoise)?;
                 return Ok(rows.nll(&x0_hat, &moments));
+            }
+            Widen::Krylov => {
+                let krylov = Krylov::new(problem, self.directions)?;
+                let at = fixed(&x0_hat);
+                let solved = krylov.solve(&fixed(z), &at, level, &krylov.residual(at.clone()), &denoise)?;
+                return Ok(krylov.nll(x0_hat, &solved));
             }
         };
         let batch = z.dims()[0];

@@ -35,6 +35,8 @@ pub struct FitOptions {
     pub eta: f64,
     /// How the likelihood is widened by what the denoiser does not know at the last keypoint.
     pub widen: Widen,
+    /// Directions of `widen=krylov`, one more call each.
+    pub directions: usize,
     /// Weight of the prior and start terms in the loss (1 for a bound).
     pub beta_prior: f64,
     /// Weight of the hierarchy term in the loss (1 for a bound).
@@ -78,6 +80,7 @@ impl Default for FitOptions {
             prior_samples: 2,
             eta: 1.0,
             widen: Widen::Isotropic,
+            directions: 4,
             beta_prior: 1.0,
             beta_hierarchy: 1.0,
             lr_mu: 0.1,
@@ -107,6 +110,7 @@ impl FitOptions {
             ("mc_samples", self.mc_samples),
             ("grid_steps", self.grid_steps),
             ("init_steps", self.init_steps),
+            ("directions", self.directions),
         ];
         for (name, value) in positive_counts {
             if value == 0 {
@@ -248,6 +252,7 @@ impl Fit {
             prior_steps: options.prior_steps,
             prior_samples: options.prior_samples,
             widen: options.widen,
+            directions: options.directions,
         };
         let adam = (posterior.keypoints.iter())
             .map(|k| {

@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::{Condition, Denoiser, per_sample};
-use crate::operator::Shape3;
+use crate::operator::{Shape3, in_blocks};
 use crate::{Error, Level, Result};
 
 /// `x ~ N(mean, diag(variance))`.
@@ -185,22 +185,6 @@ impl Comparison {
             }
         }
     }
-}
-
-/// Rows that are multiplied together.
-const BLOCK: usize = 16;
-
-/// `rows matrix`, `[b, n]` times `[n, m]`, in blocks of as many rows (the last filled up with zeros): far faster than row by row,
-/// and unlike one product of all, a row's result does not depend on how many there are.
-fn in_blocks(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
-    let [b, n] = rows.dims();
-    let missing = b.next_multiple_of(BLOCK) - b;
-    let filled = match missing {
-        0 => rows,
-        _ => Tensor::cat(vec![rows.clone(), Tensor::zeros([missing, n], &rows.device())], 0),
-    };
-    let blocks = (0..b).step_by(BLOCK).map(|i| filled.clone().slice_dim(0, i..i + BLOCK).matmul(matrix.clone()));
-    Tensor::cat(blocks.collect(), 0).slice_dim(0, 0..b)
 }
 
 /// An orthonormal basis of the rows' span by Gram-Schmidt, twice for stability; `None` if it has too many dimensions.

@@ -4,6 +4,7 @@ mod daps;
 mod ddnm;
 mod dps;
 mod mcgdiff;
+mod measured;
 mod particles;
 mod pigdm;
 mod population;

@@ -11,11 +11,13 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::measured::Measured;
 use super::population::{Population, Tick, effective, in_populations, rows, systematic};
 use super::{Draw, RefineOptions, Samples, Walk};
 use crate::chain::reverse;
 use crate::event::Observer;
-use crate::moments::{Moments, Rows, Widen};
+use crate::krylov::inner;
+use crate::moments::Widen;
 use crate::operator::values;
 use crate::posterior::{Fit, Problem, log_weights};
 use crate::{Error, Level, Result};
@@ -80,6 +82,8 @@ pub(super) struct Particles<'a> {
     /// Keypoints, noisiest first.
     pub keypoints: Vec<Level>,
     pub widen: Widen,
+    /// Directions of [`Widen::Krylov`].
+    pub directions: usize,
     /// The fitted chain, where it is the proposal.
     pub fit: Option<&'a Fit>,
 }
@@ -95,13 +99,13 @@ struct Look {
 impl Particles<'_> {
     pub fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let size = self.options.particles;
-        let rows = if self.widen == Widen::Jacobian { Some(Rows::new(problem)?) } else { None };
+        let measured = Measured::new(problem, self.widen, self.directions)?;
         let path_steps = if self.fit.is_some() { 0 } else { self.options.path_steps };
         let steps = path_steps + self.refine.refine_steps;
         in_populations(problem, draw, (size, size * self.options.paths), steps, observer, |population, tick| {
             let z = match self.fit {
                 Some(fit) => self.chain(population, fit)?,
-                None => self.paths(population, rows.as_ref(), tick)?,
+                None => self.paths(population, measured.as_ref(), tick)?,
             };
             population.noise.truncate(size);
             let (from, to) = (self.keypoints[self.keypoints.len() - 1], problem.prior.schedule.bottom());
@@ -109,8 +113,8 @@ impl Particles<'_> {
                 1 => vec![from],
                 steps => problem.prior.schedule.grid(from.t, to.t, steps - 1),
             };
-            if let Some(rows) = &rows {
-                return population.refine(rows, &grid, self.refine.refine_eta, z, tick);
+            if let Some(measured) = &measured {
+                return population.refine(measured, &grid, self.refine.refine_eta, z, tick);
             }
             let RefineOptions { correction, zeta, refine_eta: eta, .. } = *self.refine;
             Walk { grid, correction, zeta, eta }.run(problem, z, &mut population.noise, tick)
@@ -127,7 +131,7 @@ impl Particles<'_> {
     }
 
     /// Paths from T to `t_1`, resampled on the way.
-    fn paths(&self, population: &mut Population, measured: Option<&Rows>, tick: &mut Tick) -> Result<Tensor<4>> {
+    fn paths(&self, population: &mut Population, measured: Option<&Measured>, tick: &mut Tick) -> Result<Tensor<4>> {
         let (grid, keypoint) = self.grid(population.problem);
         let mut z = self.start(population)?;
         let mut log_weight = vec![0.0; population.indices.len()];
@@ -215,14 +219,12 @@ impl Particles<'_> {
         Ok(Tensor::cat(vec![z; self.options.paths], 0))
     }
 
-    fn look(&self, population: &Population, measured: Option<&Rows>, z: &Tensor<4>, level: Level) -> Result<Look> {
+    fn look(&self, population: &Population, measured: Option<&Measured>, z: &Tensor<4>, level: Level) -> Result<Look> {
         let problem = population.problem;
         if let Some(measured) = measured {
             let x0_hat = population.denoise(z.clone(), level)?;
-            let denoise = |z| population.denoise(z, level);
-            let moments = measured.moments(z, x0_hat.clone(), level, &denoise)?;
-            let shift = Some(moments.gain(&moments.residual));
-            return Ok(Look { x0_hat, log_likelihood: moments.log_likelihood, shift });
+            let (log_likelihood, shift) = measured.look(z, &x0_hat, level, &|z| population.denoise(z, level))?;
+            return Ok(Look { x0_hat, log_likelihood, shift: Some(shift) });
         }
         let spread = if self.widen == Widen::None { 0.0 } else { problem.prior.spread(level) };
         let nll = |x0_hat: Tensor<4>| {
@@ -249,21 +251,14 @@ impl Particles<'_> {
     }
 }
 
-/// `<a, b>` for each sample.
-fn inner(a: &Tensor<4>, b: &Tensor<4>) -> Vec<f64> {
-    let [n, c, h, w] = a.dims();
-    let product = (a.clone() * b.clone()).reshape([n, c * h * w]).sum_dim(1);
-    values(&product).into_iter().map(f64::from).collect()
-}
-
 impl Population<'_> {
     /// From `z` at the grid's first level to `z_0`. In each step `z_0` is drawn from `N(x0_hat, r^2 I)`, moved to the data by
-    /// Matheron's rule with the covariances of [`Moments`], and the reverse step taken with it: exact, whatever the step's length,
+    /// Matheron's rule with the covariances of [`Measured`], and the reverse step taken with it: exact, whatever the step's length,
     /// where `z_0` given `z_t` is Gaussian with that covariance. `r^2 = (sigma^2 / alpha) v^T J v` with a random unit vector `v`
     /// (Hutchinson's estimate of the mean variance), one more call.
     fn refine(
         &mut self,
-        measured: &Rows,
+        measured: &Measured,
         grid: &[Level],
         eta: f64,
         mut z: Tensor<4>,
@@ -272,11 +267,10 @@ impl Population<'_> {
         let sigma_y = self.problem.measurement.likelihood.sigma_y;
         for (i, level) in grid.iter().enumerate() {
             let x0_hat = self.denoise(z.clone(), *level)?;
-            let moments = measured.moments(&z, x0_hat.clone(), *level, &|z| self.denoise(z, *level))?;
             let spread = self.spread(&z, &x0_hat, *level)?;
-            let drawn = x0_hat + spread * self.normal();
-            let eps = self.noise.normal([measured.len(), 1, 1], &self.problem.device());
-            let x0 = matheron(measured, &moments, drawn, &(eps * sigma_y));
+            let drawn = x0_hat.clone() + spread * self.normal();
+            let noise = self.noise.normal(measured.shape(), &self.problem.device()) * sigma_y;
+            let x0 = measured.condition(&z, &x0_hat, *level, drawn, noise, &|z| self.denoise(z, *level))?;
             z = match grid.get(i + 1) {
                 None => x0,
                 Some(next) => {
@@ -301,12 +295,4 @@ impl Population<'_> {
         let along = ((moved - x0_hat.clone()) * v).reshape([n, c * h * w]).sum_dim(1).reshape([n, 1, 1, 1]);
         Ok((along * (level.sigma.powi(2) / (level.alpha * step))).clamp_min(0.0).sqrt())
     }
-}
-
-/// `x + K (y + noise - A x)`: a draw of `z_0` becomes one given `y`. `noise` is `[batch, measurements, 1, 1]`.
-fn matheron(measured: &Rows, moments: &Moments, x: Tensor<4>, noise: &Tensor<4>) -> Tensor<4> {
-    let predicted = measured.apply(&(x.clone() - moments.x0_hat.clone()));
-    let terms = moments.residual.iter().zip(predicted).zip(values(noise));
-    let gap: Vec<f64> = terms.map(|((r, p), eps)| r - p + f64::from(eps)).collect();
-    x + moments.gain(&gap)
 }

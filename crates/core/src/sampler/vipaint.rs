@@ -106,7 +106,8 @@ impl Vipaint {
     }
 
     fn population<'a>(&'a self, keypoints: Vec<Level>, fit: Option<&'a Fit>) -> Particles<'a> {
-        Particles { options: &self.particles, refine: &self.refine, keypoints, widen: self.fit.widen, fit }
+        let (widen, directions) = (self.fit.widen, self.fit.directions);
+        Particles { options: &self.particles, refine: &self.refine, keypoints, widen, directions, fit }
     }
 
     /// Draws from a fit that exists.

@@ -120,7 +120,9 @@ pub const PRESETS: &[Preset] = &[
     preset("pigdm", "pigdm", "a third of the budget in steps, guidance twice as strong", |b| {
         vec![("steps", (b.cost / 3).to_string()), ("scale", "2".into())]
     }),
-    preset("ddnm", "ddnm", "DDNM+, a step for each call", |b| vec![("steps", b.cost.to_string())]),
+    preset("ddnm", "ddnm", "DDNM+, at most 100 steps, as published: three times as many are no better", |b| {
+        vec![("steps", b.cost.min(100).to_string())]
+    }),
     preset("reddiff", "reddiff", "a step for each call, lr 0.5, lambda 0.05", |b| {
         vec![("steps", b.cost.to_string()), ("lr", "0.5".into()), ("lambda", "0.05".into())]
     }),

@@ -104,6 +104,9 @@ fn count(options: &Map<String, Value>, key: &str) -> u64 {
 /// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
 fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let of = |key: &str| count(options, key);
+    if of("particles") > 0 && !is(options, "proposal", "chain") {
+        return particles(budget, options);
+    }
     let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let k = if listed > 0 { listed } else { of("k").max(1) };
     let default_refine = RefineOptions::default().refine_steps as u64;
@@ -119,6 +122,25 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bo
         ("init_samples", init_samples.into()),
         ("weights", false.into()),
     ]
+}
+
+fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
+    options.get(key).and_then(Value::as_str) == Some(word)
+}
+
+/// Particles whose paths need no fit: 60 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
+/// cost depends on the measurement: its steps are as given.
+fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
+    if is(options, "widen", "jacobian") {
+        return Vec::new();
+    }
+    let (of, krylov) = (|key: &str| count(options, key), is(options, "widen", "krylov"));
+    let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
+    let each = budget.cost / budget.samples;
+    let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
+    let path_steps = (each * 60 / 100 / step).max(2);
+    let refine = each.saturating_sub(path_steps * step) / refinement;
+    vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }
 
 /// As many steps of this cost as the budget pays for each sample; a gradient costs three.
@@ -169,6 +191,15 @@ mod tests {
         // 337 calls a sample: n steps, and one more for each of the n - 1 jumps back but the last.
         assert_eq!((&options["jump_length"], &options["resamplings"]), (&1.into(), &2.into()));
         assert!((165..=172).contains(&options["steps"].as_u64().unwrap_or_default()), "{}", options["steps"]);
+    }
+
+    #[test]
+    fn particles_spend_the_budget() {
+        let budget = Budget { cost: 2700, samples: 8 };
+        let text = "vipaint particles=8 proposal=guided widen=krylov directions=3 paths=1";
+        let options = Contender::parse(text).and_then(|c| c.options(&budget)).expect("it is well written");
+        // 337 calls: 50 steps of 1 + 3, and 27 of 2 + 3 are 335.
+        assert_eq!((&options["path_steps"], &options["refine_steps"]), (&50.into(), &27.into()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use vipaint_core::moments::Widen;
 use vipaint_core::posterior::Fit;
 use vipaint_eval::fidelity::{psnr, ssim};
+use vipaint_eval::importance::Trust;
 
 use super::summary::Summary;
 use crate::job::{Outcome, Stage};
@@ -46,7 +47,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
         "against_truth": against_truth(outcome),
         "log_weights": outcome.log_weights,
         "order": outcome.order(),
-        "effective_sample_size": outcome.log_weights.as_deref().map(effective_size),
+        "importance": outcome.log_weights.as_deref().filter(|logs| !logs.is_empty()).map(importance),
         "bound": outcome.fit.as_ref().and_then(bound),
         "calls": {
             "fit": stage(&outcome.fitting),
@@ -130,20 +131,12 @@ pub(super) fn bound_in_short(fit: &Fit) -> &'static str {
     }
 }
 
-/// `(sum w)^2 / sum w^2`: how many samples of equal weight these are worth.
-fn effective_size(log_weights: &[f64]) -> f64 {
-    let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights = || log_weights.iter().map(|log| (log - largest).exp());
-    weights().sum::<f64>().powi(2) / weights().map(|w| w * w).sum::<f64>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn equal_weights_count_fully_and_one_large_one_counts_alone() {
-        assert!((effective_size(&[-700.0; 8]) - 8.0).abs() < 1e-9);
-        assert!((effective_size(&[-700.0, -100.0, -690.0]) - 1.0).abs() < 1e-9);
-    }
+/// What the importance weights are worth.
+fn importance(log_weights: &[f64]) -> Value {
+    let trust = Trust::of(log_weights);
+    json!({
+        "effective_sample_size": trust.effective,
+        "pareto_k": trust.pareto_k,
+        "verdict": trust.to_string(),
+    })
 }
