@@ -48,10 +48,22 @@ fn results() -> Vec<(String, Vec<f32>)> {
 
     let norm = GroupNorm { pixels: 50, channels: 12, groups: 3, eps: 1e-5, silu: true };
     let (weight, bias, mut y, mut dx) = (noise(12), noise(13)[1..].to_vec(), x.clone(), x.clone());
-    let tail = Tail { weight: &weight, bias: &bias, modulation: None };
+    let before = noise(24);
+    let tail = Tail { before: Some(&before), weight: &weight, bias: &bias, modulation: None };
     let moments = crate::group_norm(&norm, &x, &tail, &mut y);
-    let grads = crate::group_norm_vjp(&norm, &x, &moments, &tail, &noise(1200), Some(&mut dx));
+    let grads = crate::group_norm_vjp(&norm, &x, &moments, &tail, &noise(1200), &mut dx, true).unwrap();
     results.extend([("norm".into(), y), ("its dx".into(), dx), ("its dw".into(), grads.weight)]);
+
+    let (mut y, mut dx) = (x.clone(), x.clone());
+    crate::layer_norm(&x, &weight, &bias, 1e-5, &mut y);
+    let [dw, db] = crate::layer_norm_vjp(&x, &weight, 1e-5, &noise(1200), &mut dx, true).unwrap();
+    results.extend([("layer norm".into(), y), ("its dx".into(), dx), ("its dw".into(), dw), ("its db".into(), db)]);
+
+    let gate: Vec<f32> = noise(1201)[1..].iter().map(|x| 4.0 * x).collect();
+    let (mut y, mut dvalue, mut dgate) = (x.clone(), noise(1200), x.clone());
+    crate::geglu(&x, &gate, &mut y);
+    crate::geglu_vjp(&x, &gate, &mut dvalue, &mut dgate);
+    results.extend([("geglu".into(), y), ("its dvalue".into(), dvalue), ("its dgate".into(), dgate)]);
 
     let shape = Attention { queries: 50, keys: 50, channels: 12, heads: 2 };
     let [mut y, mut dq, mut dk, mut dv] = std::array::from_fn(|_| x.clone());

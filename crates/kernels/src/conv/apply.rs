@@ -5,11 +5,13 @@
 
 use super::pack::{Packed, PackedPass};
 use crate::parallel::{Shared, pieces};
+use crate::team::each;
 use crate::tile::{COLS, ROWS, Start, gather};
-use rayon::prelude::*;
 
 /// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
 const BLOCK_VALUES: usize = 24 * 1024;
+/// Multiply-adds that are worth a task of their own: about ten microseconds.
+const GRAIN: usize = 1 << 19;
 
 impl Packed {
     /// Maps a batch of source images to target images, plus `bias` (`[target channels]`), plus what is in `target` if
@@ -51,13 +53,12 @@ impl Job<'_> {
         let block = (BLOCK_VALUES / depth).clamp(8 * ROWS, 64 * ROWS) / ROWS * ROWS;
         let blocks = rows.div_ceil(block);
         let panels = self.map.target.channels.div_ceil(COLS);
-        let wanted = 4 * rayon::current_num_threads();
+        let work = rows * depth * self.packed.pass.taps.len() * self.map.target.channels;
+        let wanted = (4 * rayon::current_num_threads()).min(work / GRAIN).max(1);
         let group = if blocks >= wanted { panels } else { (panels * blocks).div_ceil(wanted).max(1) };
         let groups = panels.div_ceil(group);
         let (rows_of, panels_of) = (pieces(rows, block), pieces(panels, group));
-        (0..blocks * groups)
-            .into_par_iter()
-            .for_each(|task| self.block(rows_of(task / groups), panels_of(task % groups)));
+        each(blocks * groups, |task| self.block(rows_of(task / groups), panels_of(task % groups)));
     }
 
     /// Computes target pixels `rows` (counted over the batch) in the channels of `panels`.

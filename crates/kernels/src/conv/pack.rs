@@ -2,8 +2,8 @@
 
 use super::pass::{self, Pass};
 use super::{Conv, Image};
+use crate::team::parts;
 use crate::tile::COLS;
-use rayon::prelude::*;
 
 /// A convolution, or its adjoint, with its weights packed: a linear map of images.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl Packed {
             let panel_len = pass.taps.len() * source.channels * COLS;
             let mut packed = vec![0.0; target.channels.div_ceil(COLS) * panel_len];
             if panel_len > 0 {
-                packed.par_chunks_mut(panel_len).enumerate().for_each(|(panel, values)| {
+                parts(&mut packed, panel_len, |panel, values| {
                     let first = panel * COLS;
                     let cols = COLS.min(target.channels - first);
                     let mut rows = values.chunks_exact_mut(COLS);

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, Linear, Padding};
-use vipaint_nn::ops::{GroupNormTail, add_channels, average_pool2, upsample2};
+use vipaint_nn::ops::{GroupNormTail, average_pool2, upsample2};
 
 use super::{Config, GROUPS};
 use crate::Result;
@@ -89,7 +89,7 @@ impl ResBlock {
             let modulation = Some((e.clone().narrow(1, 0, c), e.narrow(1, c, c)));
             self.norm_out.forward(h, GroupNormTail { modulation, silu: true })
         } else {
-            self.norm_out.forward_silu(add_channels(h, e))
+            self.norm_out.forward_shifted_silu(h, e)
         };
         let x = match &self.skip {
             Some(skip) => skip.forward(x),

@@ -4,8 +4,8 @@ use super::points::{Four, Two, WithWeights, reciprocal};
 use crate::memory::zeros;
 use crate::parallel::Shared;
 use crate::simd::{Simd, multiversion};
+use crate::team::each;
 use crate::tile::COLS;
-use rayon::prelude::*;
 
 /// `G w G^T` for every pair of channels: `[point][panel of to][from][COLS]`, zeros past the last channel.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Weights {
             values = zeros(len);
         }
         let shared = Shared::new(&mut values);
-        (0..panels * from).into_par_iter().for_each(|task| {
+        each(panels * from, |task| {
             let (panel, c) = (task / from, task % from);
             let mut kernels: Kernels = [[0.0; COLS]; 9];
             for (j, o) in (panel * COLS..to.min((panel + 1) * COLS)).enumerate() {
