@@ -26,6 +26,8 @@ mod parallel;
 #[cfg(test)]
 mod portable_tests;
 mod simd;
+#[cfg(test)]
+mod small_tests;
 mod team;
 mod tile;
 

@@ -17,7 +17,7 @@ fn noise(len: usize) -> Vec<f32> {
 /// Every kernel, by name.
 fn results() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
-    for (kernel, c_in, c_out) in [(3, 24, 40), (3, 264, 256), (3, 5, 7), (1, 16, 20)] {
+    for (kernel, c_in, c_out) in [(3, 24, 40), (3, 264, 256), (3, 5, 7), (1, 16, 20), (1, 264, 256)] {
         for (stride, side) in [(1, 2), (1, 8), (2, 8)] {
             let conv = Conv { height: side, width: side, c_in, c_out, kernel, stride, padding: kernel / 2 };
             let outputs = conv.out_height() * conv.out_width() * c_out;
@@ -28,9 +28,14 @@ fn results() -> Vec<(String, Vec<f32>)> {
             input_grad(&conv, &g, &w, &mut dx);
             weight_grad(&conv, &x, &g, &mut dw, Some(&mut db));
             let frozen = Frozen::new(&conv, &w, &b);
-            let (mut frozen_y, mut frozen_dx) = (g.clone(), x.clone());
+            let (mut frozen_y, mut frozen_dx, mut half_y, mut half_dx) = (g.clone(), x.clone(), g.clone(), x.clone());
             frozen.apply(&x, true, &mut frozen_y);
             frozen.input_grad(&g, &mut frozen_dx);
+            let half = frozen.halved();
+            half.apply(&x, true, &mut half_y);
+            half.input_grad(&g, &mut half_dx);
+            results.push((format!("halved {conv:?}"), half_y));
+            results.push((format!("dx of halved {conv:?}"), half_dx));
             for (name, values) in
                 [("forward", y), ("dx", dx), ("dw", dw), ("db", db), ("frozen", frozen_y), ("its dx", frozen_dx)]
             {

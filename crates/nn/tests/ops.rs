@@ -267,6 +267,18 @@ fn frozen_layers() {
         close(&y.to_data(), &(burn(&constant(&x)) + constant(&residual)).to_data(), &what);
         assert_eq!(before, residual.to_data());
     }
+    for c in [3, 16] {
+        let (x, weight, bias) = (noise([2, 4, 6, c]), noise([16, c, 3, 3]), noise([16]));
+        let packed = PackedConv::new(weight.clone(), Some(bias.clone()), 1, 1, [8, 12]).after_upsampling();
+        let weight = Tensor::<4>::from_data(weight.to_data(), &device());
+        let bias = Tensor::<1>::from_data(bias.to_data(), &device());
+        compare!(
+            format!("frozen after upsampling, {c}"),
+            [x],
+            ops::conv2d_frozen(x.clone(), &packed, None),
+            reference::conv2d(reference::upsample2(x.clone()), weight.clone(), Some(bias.clone()), 1, 1)
+        );
+    }
     let (x, weight, bias) = (noise([5, 7]), noise([9, 7]), noise([9]));
     let packed = PackedConv::linear(weight.clone(), Some(bias.clone()));
     compare!(

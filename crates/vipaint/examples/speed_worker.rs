@@ -1,6 +1,6 @@
 //! This side of `scripts/bench_pytorch.py`: holds one network and measures what it is told to on its standard input, a line
 //! for a line, so that both sides take turns. `cargo run --release -p vipaint --example speed_worker -- PART`, where PART is
-//! `fashion BATCH`, `cin256 BATCH`, `decoder BATCH`, `conv BATCH C_IN C_OUT SIDE`, `demo` or `multiply-adds`.
+//! `fashion BATCH`, `cin256 BATCH`, `cin256-half BATCH` (weights in half precision), `decoder BATCH`, `conv BATCH C_IN C_OUT SIDE`, `demo` or `multiply-adds`.
 //!
 //! | line | answer |
 //! | --- | --- |
@@ -15,13 +15,14 @@
 use std::error::Error;
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vipaint::demo::given;
 use vipaint::{Amount, Job, Preset, Request, Settings, parse_noise};
 use vipaint_core::prior::{Calls, Condition};
-use vipaint_nn::ops::{PackedConv, conv2d_frozen};
+use vipaint_nn::ops::{External, PackedConv, conv2d_frozen, external};
 use vipaint_zoo::{Family, Inventory, Loader, RandomWeights, Source, presets};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -31,9 +32,11 @@ type Call = Box<dyn Fn(Tensor<4>) -> Tensor<4>>;
 struct Part {
     call: Call,
     z: Tensor<4>,
-    v: Tensor<4>,
+    v: Arc<Seed>,
     /// Multiply-adds of a call.
     work: u64,
+    /// Whether channels come last.
+    nhwc: bool,
 }
 
 fn main() -> Result<()> {
@@ -43,7 +46,8 @@ fn main() -> Result<()> {
     let numbers = numbers.iter().map(|n| n.parse()).collect::<std::result::Result<Vec<usize>, _>>()?;
     let part = match (name.as_str(), numbers.as_slice()) {
         ("fashion", &[batch]) => fashion(batch)?,
-        ("cin256", &[batch]) => cin256(batch)?,
+        ("cin256", &[batch]) => cin256(batch, false)?,
+        ("cin256-half", &[batch]) => cin256(batch, true)?,
         ("decoder", &[batch]) => decoder(batch)?,
         ("conv", &[batch, c_in, c_out, side]) => convolution(batch, c_in, c_out, side)?,
         ("demo", []) => {
@@ -111,23 +115,24 @@ fn noise(name: &str, shape: [usize; 4]) -> Result<Tensor<4>> {
 impl Part {
     fn new(call: Call, shape: [usize; 4], work: u64) -> Result<Self> {
         let z = noise("z", shape)?;
-        let v = noise("v", call(z.clone()).dims())?;
-        Ok(Self { call, z, v, work })
+        let v = seed(noise("v", call(z.clone()).dims())?)?;
+        Ok(Self { call, z, v, work, nhwc: false })
     }
 
     fn forward(&self) -> Tensor<4> {
         (self.call)(self.z.clone())
     }
 
-    fn vjp(&self) -> Tensor<4> {
+    fn vjp(&self) -> Option<Tensor<4>> {
         let leaf = self.z.clone().autodiff().require_grad();
         let y = (self.call)(leaf.clone());
-        let mut gradients = (y * self.v.clone().autodiff()).sum().backward();
-        leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.inner().zeros_like())
+        let mut gradients = external(y, self.v.clone(), [1, 1, 1, 1])?.sum().backward();
+        leaf.grad_remove(&mut gradients)
     }
 
     fn write(&self, folder: &str) -> Result<String> {
-        for (name, tensor) in [("y", self.forward()), ("dx", self.vjp())] {
+        for (name, tensor) in [("y", self.forward()), ("dx", self.vjp().ok_or("no gradient")?)] {
+            let tensor = if self.nhwc { tensor.permute([0, 3, 1, 2]) } else { tensor };
             let bytes: Vec<u8> = tensor.into_data().iter::<f32>().flat_map(f32::to_le_bytes).collect();
             std::fs::write(Path::new(folder).join(name), bytes)?;
         }
@@ -137,17 +142,19 @@ impl Part {
 
 fn fashion(batch: usize) -> Result<Part> {
     let header = vipaint_zoo::decode(&vipaint::priors::Source::named("fashion")?.bytes()?)?.0;
-    network(&header.network, batch, 0.5)
+    network(&header.network, batch, 0.5, false)
 }
 
-fn cin256(batch: usize) -> Result<Part> {
+fn cin256(batch: usize, half: bool) -> Result<Part> {
     let header = presets::Preset::named("ldm-cin256").ok_or("no such preset")?.header();
-    network(&header.network, batch, 500.0)
+    network(&header.network, batch, 500.0, half)
 }
 
 /// The raw network at one time, class 0.
-fn network(family: &Family, batch: usize, time: f64) -> Result<Part> {
-    let network = family.build(&Loader::new(&RandomWeights::default(), &Device::flex()))?;
+fn network(family: &Family, batch: usize, time: f64, half: bool) -> Result<Part> {
+    let (weights, device) = (RandomWeights::default(), Device::flex());
+    let loader = Loader::new(&weights, &device);
+    let network = family.build(&if half { loader.halved() } else { loader })?;
     let ([c, h, w], times) = (network.shape(), vec![time; batch]);
     let conditions = vec![family.example_condition(); batch];
     let work = batch as u64 * family.multiply_adds()?;
@@ -162,25 +169,41 @@ fn decoder(batch: usize) -> Result<Part> {
     Part::new(Box::new(move |z| decoder.decode(z)), [batch, 3, 64, 64], work)
 }
 
-/// A 3x3 convolution of images that are NHWC already.
+/// A 3x3 convolution of images that are NHWC already, as they are inside of networks.
 fn convolution(batch: usize, c_in: usize, c_out: usize, side: usize) -> Result<Part> {
     let source = RandomWeights::default();
     let weight = source.tensor("weight", &[c_out, c_in, 3, 3])?;
     let weight = Tensor::from_data(TensorData::new(weight, [c_out, c_in, 3, 3]), &Device::flex());
     let bias = Tensor::from_data(TensorData::new(source.tensor("bias", &[c_out])?, [c_out]), &Device::flex());
     let packed = PackedConv::new(weight, Some(bias), 1, 1, [side, side]);
-    // Tensors that are transposed views of dense NHWC ones cost nothing to turn back.
-    let nhwc = |x: Tensor<4>| x.permute([0, 2, 3, 1]);
-    let nchw = |x: Tensor<4>| x.permute([0, 3, 1, 2]);
-    let call = move |x: Tensor<4>| nchw(conv2d_frozen(nhwc(x), &packed, None));
-    let dense = |x: Tensor<4>| {
-        let [b, c, h, w] = x.dims();
-        let values = nhwc(x).into_data().iter::<f32>().collect::<Vec<_>>();
-        nchw(Tensor::from_data(TensorData::new(values, [b, h, w, c]), &Device::flex()))
-    };
-    let (z, v) = (noise("z", [batch, c_in, side, side])?, noise("v", [batch, c_out, side, side])?);
     let work = (batch * side * side * c_in * c_out * 9) as u64;
-    Ok(Part { call: Box::new(call), z: dense(z), v: dense(v), work })
+    let z = dense(noise("z", [batch, c_in, side, side])?.permute([0, 2, 3, 1]));
+    let v = dense(noise("v", [batch, c_out, side, side])?.permute([0, 2, 3, 1]));
+    Ok(Part { call: Box::new(move |x| conv2d_frozen(x, &packed, None)), z, v: seed(v)?, work, nhwc: true })
+}
+
+/// The same values, in the order of the dimensions.
+fn dense(x: Tensor<4>) -> Tensor<4> {
+    let shape = x.dims();
+    Tensor::from_data(TensorData::new(x.into_data().iter::<f32>().collect::<Vec<_>>(), shape), &Device::flex())
+}
+
+/// A function whose gradient is given, where backward passes start.
+#[derive(Debug)]
+struct Seed(Vec<f32>);
+
+impl External for Seed {
+    fn forward(&self, _: &[f32], y: &mut [f32]) {
+        y.fill(0.0);
+    }
+
+    fn vjp(&self, _: &[f32], _: &[f32], dx: &mut [f32]) {
+        dx.copy_from_slice(&self.0);
+    }
+}
+
+fn seed(v: Tensor<4>) -> Result<Arc<Seed>> {
+    Ok(Arc::new(Seed(v.into_data().try_to_vec::<f32>().map_err(|error| format!("{error:?}"))?)))
 }
 
 /// `forward N`: the demo N times, the fit and eight samples. `calls`: network calls and vector-Jacobian products of one.

@@ -6,7 +6,7 @@
 use super::pack::{Packed, PackedPass};
 use crate::parallel::{Shared, pieces};
 use crate::team::each;
-use crate::tile::{COLS, ROWS, Start, gather};
+use crate::tile::{COLS, ROWS, Start};
 
 /// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
 const BLOCK_VALUES: usize = 24 * 1024;
@@ -78,7 +78,7 @@ impl Job<'_> {
         for panel in panels {
             let first = panel * COLS;
             let cols = COLS.min(channels - first);
-            let weight = &self.packed.weight[panel * panel_len..][..panel_len];
+            let weight = self.packed.weight.panel(panel * panel_len, panel_len);
             let bias = self.bias.map(|bias| bias[first..][..COLS].as_ptr());
             let start = match (bias, self.add) {
                 (None, false) => Start::Zero,
@@ -95,7 +95,7 @@ impl Job<'_> {
                 // whole panel; `y` are places of `cols` values, which this task alone computes, or `spare`.
                 unsafe {
                     let a = reads.as_ptr().add(tile * taps * ROWS);
-                    gather(a, taps, depth, weight.as_ptr(), start, y.as_ptr(), cols);
+                    weight.gather(a, taps, depth, start, y.as_ptr(), cols);
                 }
             }
         }

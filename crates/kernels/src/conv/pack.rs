@@ -1,6 +1,7 @@
 //! Weights in the order in which the micro-kernel reads them.
 
 use super::pass::{self, Pass};
+use super::storage::Values;
 use super::{Conv, Image};
 use crate::team::parts;
 use crate::tile::COLS;
@@ -17,7 +18,7 @@ pub struct Packed {
 #[derive(Clone, Debug)]
 pub(super) struct PackedPass {
     pub pass: Pass,
-    pub weight: Vec<f32>,
+    pub weight: Values,
 }
 
 impl Packed {
@@ -61,14 +62,19 @@ impl Packed {
                     }
                 });
             }
-            PackedPass { pass, weight: packed }
+            PackedPass { pass, weight: Values::Single(packed) }
         };
         Self { source, target, passes: passes.into_iter().map(pack).collect() }
     }
 
-    /// How many values the packed weights are.
-    pub fn values(&self) -> usize {
-        self.passes.iter().map(|pass| pass.weight.len()).sum()
+    /// Rounds the packed weights to half precision.
+    pub fn halve(&mut self) {
+        self.passes.iter_mut().for_each(|pass| pass.weight.halve());
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        self.passes.iter().map(|pass| pass.weight.bytes()).sum()
     }
 
     /// Values of one source image.

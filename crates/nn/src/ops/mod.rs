@@ -6,6 +6,7 @@
 //! others are on its autodiff twin. Elsewhere [`mod@reference`] does the work.
 
 mod attention;
+mod buffers;
 mod composed;
 mod convolution;
 mod elementwise;

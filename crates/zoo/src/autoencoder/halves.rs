@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Padding};
-use vipaint_nn::ops::upsample2;
 
 use super::Config;
 use super::blocks::{Level, Middle, norm};
@@ -85,7 +84,7 @@ impl Decoder {
             let width = config.ch * config.ch_mult[level];
             let attention = config.attn_resolutions.contains(&(config.resolution >> level));
             let doubled = sides.map(|side| 2 * side);
-            let conv = || at.conv("upsample.conv", Shape::same(width, width, 3, doubled));
+            let conv = || at.conv_after_upsampling("upsample.conv", Shape::same(width, width, 3, doubled));
             let resize = (level > 0).then(conv).transpose()?;
             levels.push(Level::load(&at, [c, width], config.num_res_blocks + 1, attention, sides, resize)?);
             c = width;
@@ -103,7 +102,7 @@ impl Decoder {
         let h = self.levels.iter().fold(h, |h, level| {
             let h = level.forward(h);
             match &level.resize {
-                Some(conv) => conv.forward(upsample2(h)),
+                Some(conv) => conv.forward(h),
                 None => h,
             }
         });

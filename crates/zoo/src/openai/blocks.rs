@@ -144,5 +144,5 @@ pub(super) fn down(config: &Config, loader: &Loader<'_>, c: usize, sides: [usize
 /// Doubles the sides, with or without a convolution; `sides` are those of the input.
 pub(super) fn up(config: &Config, loader: &Loader<'_>, c: usize, sides: [usize; 2]) -> Result<Option<Conv2d>> {
     let shape = Shape::same(c, c, 3, Change::Up.sides(sides));
-    config.conv_resample.then(|| loader.conv("conv", shape)).transpose()
+    config.conv_resample.then(|| loader.conv_after_upsampling("conv", shape)).transpose()
 }

@@ -1,12 +1,13 @@
 //! Runs a convolution over blocks of tiles.
 
-use super::method::{End, Method, turn};
+use super::method::{End, Method};
 use super::tiles::{Tiles, pitch};
 use super::weights::{Weights, exchanged};
 use crate::conv::Image;
+use crate::conv::transposed::{product as transposed_product, turn};
 use crate::parallel::{Shared, pieces, with_scratch};
 use crate::team::each;
-use crate::tile::{COLS, ROWS, Start, gather};
+use crate::tile::{COLS, ROWS, Start};
 use std::ops::Range;
 
 /// Values of a block before and after the product: near what the second cache holds.
@@ -15,9 +16,6 @@ const BLOCK_VALUES: usize = 200 * 1024;
 const BLOCK_TILES: [usize; 2] = [24, 96];
 /// Values of weights from which on all threads work on one block, with weights that are read from memory once for it.
 const MANY_WEIGHTS: usize = 1 << 21;
-
-/// Panels of weights that are read together by [`Run::multiply_adjoint`].
-const GROUP: usize = 4;
 
 /// The right factor of the products.
 #[derive(Clone, Copy)]
@@ -44,12 +42,21 @@ impl Factor<'_> {
     }
 }
 
+/// An image whose pixels each stand for 2x2 equal ones of the convolution's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubled {
+    Neither,
+    Source,
+    Target,
+}
+
 /// One convolution.
 pub(super) struct Run<'a> {
     method: Method,
     factor: Factor<'a>,
     source: Image,
     target: Image,
+    doubled: Doubled,
     /// Values between tiles, before and after the product.
     pitch: [usize; 2],
     zeros: Vec<f32>,
@@ -64,10 +71,10 @@ struct Block<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image) -> Self {
+    pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image, doubled: Doubled) -> Self {
         let pitch = [source.channels, target.channels].map(pitch);
         let zeros = vec![0.0; source.channels.max(target.channels).next_multiple_of(COLS)];
-        Self { method, factor, source, target, pitch, zeros }
+        Self { method, factor, source, target, doubled, pitch, zeros }
     }
 
     /// Tiles of a block, and whether all threads work on one block at a time. No result depends on either.
@@ -83,7 +90,7 @@ impl<'a> Run<'a> {
         let together = values >= MANY_WEIGHTS || total < least;
         // The more weights there are, the more tiles should share a reading of them.
         let limit = room.max(values >> 15).clamp(least, most);
-        let mut blocks = total.div_ceil(limit);
+        let mut blocks = total.div_ceil(limit).max(1);
         if !together && blocks < 4 * threads {
             // As many for each thread, unless they become tiny.
             blocks = blocks.next_multiple_of(threads).min(total.div_ceil(least / 2));
@@ -91,11 +98,11 @@ impl<'a> Run<'a> {
         (total.div_ceil(blocks).next_multiple_of(unit), together)
     }
 
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+    pub fn run(&self, batch: usize, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
         assert!(bias.is_none_or(|bias| bias.len() == self.target.channels), "a bias for each channel");
-        let (sources, targets) =
-            (Tiles::new(self.source, self.method.side_out), Tiles::new(self.target, self.method.side_out));
-        let total = sources.of_batch(self.source.count(x));
+        let tiles = |image, doubled| Tiles::new(image, self.method.side_out, self.doubled == doubled);
+        let (sources, targets) = (tiles(self.source, Doubled::Source), tiles(self.target, Doubled::Target));
+        let total = sources.of_batch(batch);
         let (room, together) = self.plan(total);
         let blocks = total.div_ceil(room);
         let tiles_of = pieces(total, room);
@@ -144,7 +151,7 @@ impl<'a> Run<'a> {
                 // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
                 // values, the panel COLS times as many; the places are this task's.
                 unsafe {
-                    gather(rows.as_ptr(), 1, weights.from, w.as_ptr(), Start::Zero, places.as_ptr(), COLS);
+                    w.gather(rows.as_ptr(), 1, weights.from, Start::Zero, places.as_ptr(), COLS);
                 }
             }
         }
@@ -168,34 +175,11 @@ impl<'a> Run<'a> {
                     turn(v, from, COLS, weights.to, right.as_mut_ptr(), COLS);
                 }
             }
-            let product = Shared::new(product);
-            // A few panels at a time, so that the weights are read nearly in the order of memory; the sums wait in
-            // `product`.
-            for group in (0..panels).step_by(GROUP) {
-                let panels = GROUP.min(panels - group);
-                let start = if group == 0 { Start::Zero } else { Start::Output };
-                for row in (0..weights.from).step_by(ROWS) {
-                    let mut left = [self.zeros.as_ptr(); GROUP * ROWS];
-                    for (i, left) in left.iter_mut().take(panels * ROWS).enumerate() {
-                        let (panel, channel) = (group + i / ROWS, row + i % ROWS);
-                        if channel < weights.from {
-                            *left = weights.panel(source, panel)[channel * COLS..][..COLS].as_ptr();
-                        }
-                    }
-                    for (column, right) in (0..columns).step_by(COLS).zip(right.chunks_exact(depth * COLS)) {
-                        let right = right[group * COLS * COLS..][..panels * COLS * COLS].as_ptr();
-                        let places: [*mut f32; ROWS] =
-                            std::array::from_fn(|i| product.at((row + i) * columns + column));
-                        // SAFETY: each pointer of `left` has COLS values, `right` panels * COLS rows of COLS; the places
-                        // are inside `product`, whose rows are a multiple of ROWS.
-                        unsafe { gather(left.as_ptr(), panels, COLS, right, start, places.as_ptr(), COLS) };
-                    }
-                }
-            }
+            transposed_product(|panel| weights.panel(source, panel), panels, 0..weights.from, right, columns, product);
             // SAFETY: `product` has as many rows as `m` has channels, a multiple of eight; its columns are as many tiles.
             unsafe {
                 let m = block.m.at(point * block.room * to);
-                turn(product.at(0), columns, weights.from, columns, m, to);
+                turn(product.as_ptr(), columns, weights.from, columns, m, to);
             }
         });
     }

@@ -18,7 +18,7 @@ const STEP: usize = 64;
 pub(super) fn weight_grad(conv: &Conv, method: Method, x: &[f32], g: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (source, target) = (conv.source(), conv.target());
     let batch = source.count(x);
-    let (sources, targets) = (Tiles::new(source, method.side_out), Tiles::new(target, method.side_out));
+    let (sources, targets) = (Tiles::new(source, method.side_out, false), Tiles::new(target, method.side_out, false));
     let spread = if method.side_out == 2 { output_adjoint_two } else { output_adjoint_four };
     let points = method.points();
     let pitch = [conv.c_in, conv.c_out].map(pitch);
