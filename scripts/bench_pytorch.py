@@ -49,8 +49,10 @@ class Worker:
         command += [part, *map(str, numbers)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         self.command = " ".join(command[1:])
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"a worker did not start: {self.command} (--verbose shows why)")
+        for line in self.process.stdout:  # CompVis' modules print as they are made
+            if line.strip() == "ready":
+                return
+        raise RuntimeError(f"a worker did not start: {self.command} (--verbose shows why)")
 
     def ask(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
