@@ -38,6 +38,8 @@ pub struct Config {
     pub z_channels: usize,
     /// Channels of latents.
     pub embed_dim: usize,
+    /// A 1x1 convolution lies between them on each way; without, `embed_dim` is `z_channels`.
+    pub quant_conv: bool,
     /// Entries of the codebook; 0 for a Gaussian code.
     pub n_embed: usize,
     /// Latents are multiplied with this before a denoiser sees them.
@@ -58,6 +60,7 @@ impl Default for Config {
             mid_attention: true,
             z_channels: 4,
             embed_dim: 4,
+            quant_conv: true,
             n_embed: 0,
             scale_factor: 1.0,
             shift_factor: 0.0,
@@ -83,6 +86,9 @@ impl Config {
         within("num_res_blocks", self.num_res_blocks, 1..=16)?;
         within("z_channels", self.z_channels, 1..=256)?;
         within("embed_dim", self.embed_dim, 1..=256)?;
+        if !self.quant_conv && self.embed_dim != self.z_channels {
+            return fail("embed_dim", "must be z_channels without a quant_conv");
+        }
         within("n_embed", self.n_embed, 0..=1_000_000)?;
         within("resolution", self.resolution, 1..=4096)?;
         if !(self.scale_factor.is_finite() && self.scale_factor > 0.0 && self.shift_factor.is_finite()) {
@@ -120,7 +126,8 @@ impl Config {
         let double = if self.n_embed == 0 { 2 } else { 1 };
         let [z, e] = [self.z_channels, self.embed_dim].map(|c| double * c);
         let encoder = Encoder::load(self, &at.at("encoder"), side, z)?;
-        let quant = at.conv("quant_conv", Shape::same(z, e, 1, [side; 2]))?;
+        let conv = || at.conv("quant_conv", Shape::same(z, e, 1, [side; 2]));
+        let quant = self.quant_conv.then(conv).transpose()?;
         Ok(Autoencoder { encoder, quant, decoder })
     }
 
@@ -137,7 +144,8 @@ impl Config {
             0 => None,
             n => Some(Codebook::new(at.tensor("quantize.embedding.weight", [n, e])?)),
         };
-        let post_quant = at.conv("post_quant_conv", Shape::same(e, z, 1, [side; 2]))?;
+        let conv = || at.conv("post_quant_conv", Shape::same(e, z, 1, [side; 2]));
+        let post_quant = self.quant_conv.then(conv).transpose()?;
         let decoder = Decoder::load(self, &at.at("decoder"), side)?;
         Ok(LatentDecoder { config: self.clone(), codebook, post_quant, decoder })
     }
@@ -148,7 +156,7 @@ impl Config {
 pub struct LatentDecoder {
     config: Config,
     codebook: Option<Codebook>,
-    post_quant: Conv2d,
+    post_quant: Option<Conv2d>,
     decoder: Decoder,
 }
 
@@ -160,7 +168,11 @@ impl LatentDecoder {
             Some(codebook) => codebook.quantise(h),
             None => h,
         };
-        self.decoder.forward(self.post_quant.forward(h)).permute([0, 3, 1, 2])
+        let h = match &self.post_quant {
+            Some(conv) => conv.forward(h),
+            None => h,
+        };
+        self.decoder.forward(h).permute([0, 3, 1, 2])
     }
 }
 
@@ -168,7 +180,7 @@ impl LatentDecoder {
 #[derive(Debug)]
 pub struct Autoencoder {
     encoder: Encoder,
-    quant: Conv2d,
+    quant: Option<Conv2d>,
     decoder: LatentDecoder,
 }
 
@@ -179,7 +191,11 @@ impl prior::Autoencoder for Autoencoder {
 
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
         let config = &self.decoder.config;
-        let moments = self.quant.forward(self.encoder.forward(x.permute([0, 2, 3, 1])));
+        let moments = self.encoder.forward(x.permute([0, 2, 3, 1]));
+        let moments = match &self.quant {
+            Some(conv) => conv.forward(moments),
+            None => moments,
+        };
         let mean = moments.narrow(3, 0, config.embed_dim).permute([0, 3, 1, 2]);
         (mean - config.shift_factor) * config.scale_factor
     }
