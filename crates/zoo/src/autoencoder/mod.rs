@@ -4,6 +4,7 @@
 mod blocks;
 mod codebook;
 mod halves;
+mod tiled;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::loader::{Loader, Shape};
 use crate::{Inventory, Result};
 use codebook::Codebook;
 use halves::{Decoder, Encoder};
+pub use tiled::Tiled;
 
 /// Hyperparameters, named as in the original code where they exist there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub struct Config {
     pub scale_factor: f64,
     /// Subtracted from latents before.
     pub shift_factor: f64,
+    /// Side of the tiles in which larger latents are decoded, to need less memory; without, they are decoded as a whole.
+    pub tile: Option<usize>,
 }
 
 impl Default for Config {
@@ -64,6 +68,7 @@ impl Default for Config {
             n_embed: 0,
             scale_factor: 1.0,
             shift_factor: 0.0,
+            tile: None,
         }
     }
 }
@@ -89,6 +94,7 @@ impl Config {
         if !self.quant_conv && self.embed_dim != self.z_channels {
             return fail("embed_dim", "must be z_channels without a quant_conv");
         }
+        within("tile", self.tile.unwrap_or(8), 8..=4096)?;
         within("n_embed", self.n_embed, 0..=1_000_000)?;
         within("resolution", self.resolution, 1..=4096)?;
         if !(self.scale_factor.is_finite() && self.scale_factor > 0.0 && self.shift_factor.is_finite()) {
@@ -128,7 +134,7 @@ impl Config {
         let encoder = Encoder::load(self, &at.at("encoder"), side, z)?;
         let conv = || at.conv("quant_conv", Shape::same(z, e, 1, [side; 2]));
         let quant = self.quant_conv.then(conv).transpose()?;
-        Ok(Autoencoder { encoder, quant, decoder })
+        Ok(Autoencoder { config: self.clone(), encoder, quant, decoder })
     }
 
     /// Its decoder alone.
@@ -138,6 +144,13 @@ impl Config {
     pub fn build_decoder(&self, loader: &Loader<'_>, side: usize) -> Result<LatentDecoder> {
         self.validate()?;
         within("side", side, 1..=4096)?;
+        Ok(match self.tile.filter(|tile| *tile < side) {
+            Some(tile) => LatentDecoder::Tiled(Tiled::new(self.whole_decoder(loader, tile)?, tile, side)),
+            None => LatentDecoder::Whole(self.whole_decoder(loader, side)?),
+        })
+    }
+
+    fn whole_decoder(&self, loader: &Loader<'_>, side: usize) -> Result<WholeDecoder> {
         let at = loader.at("first_stage_model");
         let (z, e) = (self.z_channels, self.embed_dim);
         let codebook = match self.n_embed {
@@ -147,20 +160,39 @@ impl Config {
         let conv = || at.conv("post_quant_conv", Shape::same(e, z, 1, [side; 2]));
         let post_quant = self.quant_conv.then(conv).transpose()?;
         let decoder = Decoder::load(self, &at.at("decoder"), side)?;
-        Ok(LatentDecoder { config: self.clone(), codebook, post_quant, decoder })
+        Ok(WholeDecoder { config: self.clone(), codebook, post_quant, decoder })
     }
 }
 
 /// The decoder of latent diffusion, from a denoiser's `z` to pictures, frozen, for pictures of one size.
 #[derive(Debug)]
-pub struct LatentDecoder {
+pub enum LatentDecoder {
+    /// All at once.
+    Whole(WholeDecoder),
+    /// Tile by tile.
+    Tiled(Tiled),
+}
+
+impl LatentDecoder {
+    /// Pictures.
+    pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Whole(decoder) => decoder.decode(z),
+            Self::Tiled(tiled) => tiled.decode(z),
+        }
+    }
+}
+
+/// A decoder for latents of one size.
+#[derive(Debug)]
+pub struct WholeDecoder {
     config: Config,
     codebook: Option<Codebook>,
     post_quant: Option<Conv2d>,
     decoder: Decoder,
 }
 
-impl LatentDecoder {
+impl WholeDecoder {
     /// Pictures. A codebook's nearest entry replaces each latent; its gradient passes as if it had not (straight through).
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
         let h = (z / self.config.scale_factor + self.config.shift_factor).permute([0, 2, 3, 1]);
@@ -179,6 +211,7 @@ impl LatentDecoder {
 /// An autoencoder of latent diffusion, frozen, for pictures of one size.
 #[derive(Debug)]
 pub struct Autoencoder {
+    config: Config,
     encoder: Encoder,
     quant: Option<Conv2d>,
     decoder: LatentDecoder,
@@ -190,7 +223,7 @@ impl prior::Autoencoder for Autoencoder {
     }
 
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
-        let config = &self.decoder.config;
+        let config = &self.config;
         let moments = self.encoder.forward(x.permute([0, 2, 3, 1]));
         let moments = match &self.quant {
             Some(conv) => conv.forward(moments),
@@ -201,6 +234,6 @@ impl prior::Autoencoder for Autoencoder {
     }
 
     fn image_shape(&self, z: [usize; 3]) -> [usize; 3] {
-        self.decoder.config.image_shape(z)
+        self.config.image_shape(z)
     }
 }
