@@ -95,7 +95,11 @@ fn short(what: &str, needed: u64, room: u64, remedy: &str) -> Error {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     Error::Resource {
         what: "memory".into(),
-        problem: format!("there is not enough for {what}: about {:.1} GiB, of {:.1} to be used", gib(needed), gib(room)),
+        problem: format!(
+            "there is not enough for {what}: about {:.1} GiB, of {:.1} to be used",
+            gib(needed),
+            gib(room)
+        ),
         remedy: remedy.to_owned(),
     }
 }

@@ -12,7 +12,8 @@ use vipaint_nn::layers::weights::{self, Entry};
 use crate::text_unet;
 use crate::unet::UNet;
 use crate::{
-    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Parameterization, Result, Source, read_weights, write_weights,
+    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Parameterization, Result, Source, read_weights,
+    write_weights,
 };
 
 /// The metadata key of the description.

@@ -67,9 +67,8 @@ fn difference(got: &[f32], expected: &[f32]) -> f32 {
 fn encoders_agree_with_the_transformers_library() {
     let file = Checkpoint::open(&path("encoders.safetensors")).unwrap();
     let values = |name: &str| file.get(name).unwrap().to_f32().unwrap();
-    let ids = |name: &str| -> Vec<usize> {
-        file.get(name).unwrap().bytes().chunks_exact(4).map(|b| b[0] as usize).collect()
-    };
+    let ids =
+        |name: &str| -> Vec<usize> { file.get(name).unwrap().bytes().chunks_exact(4).map(|b| b[0] as usize).collect() };
     let clip = Config {
         vocab_size: 64,
         max_position_embeddings: 12,

@@ -9,12 +9,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 use tempfile::TempDir;
 use vipaint_core::prior::{Condition, Context, Prior};
 use vipaint_zoo::formats::Checkpoint;
-use vipaint_zoo::stable_diffusion;
+use vipaint_zoo::{RandomWeights, Source, recognise};
 
 const FAMILIES: [&str; 3] = ["sd1", "sd2", "sdxl"];
 /// As in the script.
 const PROMPT: &str = "a photo of a red cat in the snow";
 const TIME: f64 = 321.0;
+
+fn open(folder: &Path) -> Prior {
+    recognise::load(folder, None).unwrap().prior
+}
 
 fn made(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -73,7 +77,7 @@ fn read(prior: &Prior, text: &str) -> Context {
 fn texts_are_read_as_the_pipelines_read_them() {
     for name in FAMILIES {
         let (folder, expected) = (made(name), Expected::of(name));
-        let prior = stable_diffusion::open(folder.path()).unwrap();
+        let prior = open(folder.path());
         let long = "a red fox and a cat ".repeat(6);
         for (case, text) in [("prompt", PROMPT), ("nothing", ""), ("long", long.as_str())] {
             let context = read(&prior, text);
@@ -98,7 +102,7 @@ fn texts_are_read_as_the_pipelines_read_them() {
 fn denoisers_agree_with_diffusers_in_values_and_gradients() {
     for name in FAMILIES {
         let (folder, expected) = (made(name), Expected::of(name));
-        let prior = stable_diffusion::open(folder.path()).unwrap();
+        let prior = open(folder.path());
         let level = prior.schedule.level(TIME);
         for (case, condition) in [
             ("prompt", Condition::context(read(&prior, PROMPT))),
@@ -118,7 +122,7 @@ fn denoisers_agree_with_diffusers_in_values_and_gradients() {
 fn autoencoders_agree_with_diffusers_in_values_and_gradients() {
     for name in FAMILIES {
         let (folder, expected) = (made(name), Expected::of(name));
-        let prior = stable_diffusion::open(folder.path()).unwrap();
+        let prior = open(folder.path());
         let decode = |z| prior.autoencoder.decode(z);
         let (value, vjp) = with_vjp(decode, expected.tensor("latent"), expected.tensor("v_x"));
         expected.near("decoded", &value, 1e-4);
@@ -129,15 +133,20 @@ fn autoencoders_agree_with_diffusers_in_values_and_gradients() {
 
 #[test]
 fn the_hash_tells_weights_and_descriptions_apart() {
-    let (one, two) = (made("sd1"), made("sd1"));
-    let hash = |folder: &TempDir| stable_diffusion::open(folder.path()).unwrap().hash;
-    // The name is that of the folder and is part of the description.
-    let again = tempfile::tempdir().unwrap().path().join("model");
-    folder::write("sd1", &again);
-    let same = stable_diffusion::open(&again).unwrap().hash;
-    assert_eq!(same, stable_diffusion::open(&again).unwrap().hash);
-    edit(&again, "scheduler/scheduler_config.json", "0.012", "0.013");
-    assert_ne!(same, stable_diffusion::open(&again).unwrap().hash);
+    let parent = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| parent.path().join(name).join("model"));
+    folder::write("sd1", &one);
+    folder::write("sd1", &two);
+    let hash = |folder: &Path| open(folder).hash;
+    assert_eq!(hash(&one), hash(&two));
+    edit(&one, "scheduler/scheduler_config.json", "0.012", "0.013");
+    assert_ne!(hash(&one), hash(&two));
+    edit(&one, "scheduler/scheduler_config.json", "0.013", "0.012");
+    let weights = one.join("unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(weights, bytes).unwrap();
     assert_ne!(hash(&one), hash(&two));
 }
 
@@ -155,7 +164,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ("unet/config.json", r#""act_fn": "silu""#, r#""act_fn": "gelu""#, "act_fn: \"gelu\" is not supported"),
         ("unet/config.json", r#""dropout""#, r#""novelty": 3, "dropout""#, "novelty: 3 is an option that is not"),
         ("unet/config.json", r#""time_cond_proj_dim": null"#, r#""time_cond_proj_dim": 256"#, "time_cond_proj_dim"),
-        ("unet/config.json", r#""layers_per_block": 1"#, r#""layers_per_block": 2"#, "not those of its config.json"),
+        ("unet/config.json", r#""layers_per_block": 1"#, r#""layers_per_block": 2"#, "missing: "),
         ("vae/config.json", "UpDecoderBlock2D", "AttnUpDecoderBlock2D", "up_block_types"),
         ("vae/config.json", r#""act_fn": "silu""#, r#""act_fn": "relu""#, "act_fn"),
         ("scheduler/scheduler_config.json", "scaled_linear", "laplace", "beta_schedule: laplace"),
@@ -165,25 +174,25 @@ fn what_is_not_supported_is_refused_by_name() {
         ("text_encoder/config.json", "clip_text_model", "t5", "model_type"),
         ("tokenizer/tokenizer_config.json", r#""pad_token": "<|endoftext|>""#, r#""pad_token": "?""#, "pad_token"),
         ("model_index.json", "StableDiffusionPipeline", "FluxPipeline", "FluxPipeline"),
-        ("model_index.json", r#""AutoencoderKL""#, r#""AutoencoderTiny""#, "vae: is a AutoencoderTiny"),
+        ("model_index.json", r#""AutoencoderKL""#, r#""AutoencoderTiny""#, "vae: is AutoencoderTiny"),
         ("model_index.json", r#""vae""#, r#""controlnet": ["diffusers", "ControlNetModel"], "vae""#, "controlnet"),
     ];
     let folder = made("sd1");
     for (file, from, to, part) in cases {
         let original = std::fs::read(folder.path().join(file)).unwrap();
         edit(folder.path(), file, from, to);
-        let error = stable_diffusion::open(folder.path()).err().unwrap_or_else(|| panic!("{to} was read")).to_string();
+        let error = recognise::load(folder.path(), None).err().unwrap_or_else(|| panic!("{to} was read")).to_string();
         assert!(error.contains(part), "{error}");
         std::fs::write(folder.path().join(file), original).unwrap();
     }
-    stable_diffusion::open(folder.path()).unwrap();
+    open(folder.path());
 }
 
 #[test]
 fn a_schedule_that_ends_without_signal_is_read_for_v() {
     let folder = made("sd2");
     edit(folder.path(), "scheduler/scheduler_config.json", "{", r#"{"rescale_betas_zero_snr": true,"#);
-    let prior = stable_diffusion::open(folder.path()).unwrap();
+    let prior = open(folder.path());
     let (top, bottom) = (prior.schedule.top(), prior.schedule.bottom());
     assert!((top.alpha - 2f64.powi(-12)).abs() < 1e-9);
     // The first level is as before: beta_0 = 0.00085.
@@ -216,7 +225,141 @@ fn half_precision_files_and_old_attention_names_are_read() {
     let half = safetensors::serialize(views, None::<std::collections::HashMap<String, String>>).unwrap();
     std::fs::write(folder.path().join("vae/diffusion_pytorch_model.fp16.safetensors"), half).unwrap();
     std::fs::remove_file(vae).unwrap();
-    let prior = stable_diffusion::open(folder.path()).unwrap();
+    let prior = open(folder.path());
     // Weights rounded to 11 bits; about 1e-3 after a dozen layers.
     expected.near("decoded", &values(&prior.autoencoder.decode(expected.tensor("latent"))), 5e-3);
+}
+
+/// A single file with the names of the original code, in small: a width of 64 makes one head.
+#[test]
+fn single_files_read_texts_with_their_own_encoders() {
+    use vipaint_zoo::clip::{Activation, Config, Naming, Padding, Tokenizer, Weights, encode};
+    let clip = Config {
+        hidden_size: 64,
+        intermediate_size: 128,
+        num_hidden_layers: 2,
+        num_attention_heads: 1,
+        ..Config::clip_l()
+    };
+    let other = Config { hidden_act: Activation::Gelu, skip: 1, ..clip.clone() };
+    let transformers = Naming::Transformers { root: "cond_stage_model.transformer.".into(), nested: true };
+    let cases = [
+        (clip, transformers, Padding::End, "a.safetensors"),
+        (other, Naming::OpenClip { root: "cond_stage_model.model.".into() }, Padding::Zero, "b.safetensors"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("prior.toml"), TOML).unwrap();
+    for (config, naming, padding, file) in cases {
+        let path = folder.path().join(file);
+        write_single(&path, matches!(naming, Naming::OpenClip { .. }));
+        let prior = open(&path);
+        let weights = Weights::new(std::sync::Arc::new(RandomWeights::default()), naming);
+        let read_alone = |text: &str| {
+            let tokens = Tokenizer::published(padding, 77).tokenize(text);
+            encode(&config, &vipaint_zoo::Loader::new(&weights, &Device::flex()), &tokens).unwrap().tokens
+        };
+        assert_eq!(read(&prior, PROMPT).tokens, read_alone(PROMPT), "{file}");
+        assert_eq!(read(&prior, "").tokens, read_alone(""), "{file}");
+        let level = prior.schedule.level(TIME);
+        let z = Expected::of("sd1").tensor("z");
+        let x0_hat = |condition: Condition| values(&prior.denoiser.x0_hat(z.clone(), &[level], &condition).unwrap());
+        let with = x0_hat(Condition::context(read(&prior, PROMPT)));
+        assert_ne!(with, x0_hat(Condition::default()));
+    }
+}
+
+const TOML: &str = r#"
+head = "eps"
+schedule = { kind = "vp", betas = "scaled-linear", start = 0.00085, end = 0.012, steps = 1000 }
+[network]
+image_size = 8
+num_heads = 4
+[autoencoder]
+scale_factor = 0.18215
+"#;
+
+/// U-Net, autoencoder and text encoder with random weights by their names.
+fn write_single(path: &Path, open_clip: bool) {
+    use vipaint_zoo::{autoencoder, openai};
+    let transformer = openai::Transformer { context_dim: 64, ..Default::default() };
+    let unet = openai::Config {
+        image_size: 8,
+        in_channels: 4,
+        out_channels: 4,
+        model_channels: 32,
+        num_res_blocks: 1,
+        channel_mult: vec![1.0, 2.0],
+        attention_resolutions: vec![1],
+        num_heads: 4,
+        transformer: Some(transformer),
+        ..Default::default()
+    };
+    let vae = autoencoder::Config { ch: 32, ch_mult: vec![1, 1], num_res_blocks: 1, ..Default::default() };
+    let entries = unet.inventory().unwrap().entries.into_iter().chain(vae.inventory(8).unwrap().entries);
+    let mut shapes: Vec<(String, Vec<usize>)> = entries.map(|entry| (entry.name, entry.shape)).collect();
+    shapes.extend(if open_clip { open_clip_shapes() } else { clip_shapes() });
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
+        .into_iter()
+        .map(|(name, shape)| {
+            let values = RandomWeights::default().tensor(&name, &shape).unwrap();
+            (name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (name.as_str(), view.unwrap())
+    });
+    let file = safetensors::serialize(views, None::<std::collections::HashMap<String, String>>).unwrap();
+    std::fs::write(path, file).unwrap();
+}
+
+type Shapes = Vec<(String, Vec<usize>)>;
+
+/// A layer with weight and bias.
+fn both(name: String, shape: &[usize]) -> Shapes {
+    vec![(format!("{name}.weight"), shape.to_vec()), (format!("{name}.bias"), shape[..1].to_vec())]
+}
+
+fn clip_shapes() -> Shapes {
+    let root = "cond_stage_model.transformer.text_model.";
+    let mut shapes = vec![
+        (format!("{root}embeddings.token_embedding.weight"), vec![49408, 64]),
+        (format!("{root}embeddings.position_embedding.weight"), vec![77, 64]),
+    ];
+    shapes.extend(both(format!("{root}final_layer_norm"), &[64]));
+    for i in 0..2 {
+        let at = format!("{root}encoder.layers.{i}.");
+        for (name, shape) in
+            [("layer_norm1", &[64][..]), ("layer_norm2", &[64]), ("mlp.fc1", &[128, 64]), ("mlp.fc2", &[64, 128])]
+        {
+            shapes.extend(both(format!("{at}{name}"), shape));
+        }
+        for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            shapes.extend(both(format!("{at}self_attn.{name}"), &[64, 64]));
+        }
+    }
+    shapes
+}
+
+fn open_clip_shapes() -> Shapes {
+    let root = "cond_stage_model.model.";
+    let mut shapes = vec![
+        (format!("{root}token_embedding.weight"), vec![49408, 64]),
+        (format!("{root}positional_embedding"), vec![77, 64]),
+        (format!("{root}text_projection"), vec![64, 64]),
+        (format!("{root}logit_scale"), vec![]),
+    ];
+    shapes.extend(both(format!("{root}ln_final"), &[64]));
+    for i in 0..2 {
+        let at = format!("{root}transformer.resblocks.{i}.");
+        for (name, shape) in
+            [("ln_1", &[64][..]), ("ln_2", &[64]), ("mlp.c_fc", &[128, 64]), ("mlp.c_proj", &[64, 128])]
+        {
+            shapes.extend(both(format!("{at}{name}"), shape));
+        }
+        shapes.extend(both(format!("{at}attn.out_proj"), &[64, 64]));
+        shapes.push((format!("{at}attn.in_proj_weight"), vec![192, 64]));
+        shapes.push((format!("{at}attn.in_proj_bias"), vec![192]));
+    }
+    shapes
 }

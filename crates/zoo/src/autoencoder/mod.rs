@@ -42,6 +42,8 @@ pub struct Config {
     pub embed_dim: usize,
     /// A 1x1 convolution lies between them on each way; without, `embed_dim` is `z_channels`.
     pub quant_conv: bool,
+    /// The maps of attention are kept as linear maps, not as 1x1 convolutions.
+    pub linear_attention: bool,
     /// Entries of the codebook; 0 for a Gaussian code.
     pub n_embed: usize,
     /// Latents are multiplied with this before a denoiser sees them.
@@ -65,6 +67,7 @@ impl Default for Config {
             z_channels: 4,
             embed_dim: 4,
             quant_conv: true,
+            linear_attention: false,
             n_embed: 0,
             scale_factor: 1.0,
             shift_factor: 0.0,
@@ -101,6 +104,11 @@ impl Config {
             return fail("scale_factor", "must be positive, and shift_factor finite");
         }
         Ok(())
+    }
+
+    /// The dimensions of size one that the maps of attention have besides, where there is attention.
+    fn attention(&self, has: bool) -> Option<usize> {
+        has.then_some(if self.linear_attention { 0 } else { 2 })
     }
 
     /// How many pixels on a side make one of a latent.
@@ -146,7 +154,7 @@ impl Config {
         within("side", side, 1..=4096)?;
         Ok(match self.tile.filter(|tile| *tile < side) {
             Some(tile) => LatentDecoder::Tiled(Tiled::new(self.whole_decoder(loader, tile)?, tile, side)),
-            None => LatentDecoder::Whole(self.whole_decoder(loader, side)?),
+            None => LatentDecoder::Whole(Box::new(self.whole_decoder(loader, side)?)),
         })
     }
 
@@ -168,7 +176,7 @@ impl Config {
 #[derive(Debug)]
 pub enum LatentDecoder {
     /// All at once.
-    Whole(WholeDecoder),
+    Whole(Box<WholeDecoder>),
     /// Tile by tile.
     Tiled(Tiled),
 }

@@ -76,7 +76,8 @@ impl Reader {
         }
         let width = parts.iter().map(|part| part.width).sum();
         let length = self.parts.first().map_or(0, |part| part.config.max_position_embeddings);
-        let row = |i: usize| parts.iter().flat_map(move |Embedded { tokens, width, .. }| &tokens[i * width..][..*width]);
+        let row =
+            |i: usize| parts.iter().flat_map(move |Embedded { tokens, width, .. }| &tokens[i * width..][..*width]);
         let tokens = (0..length).flat_map(row).copied().collect();
         Ok(ReadText { context: Context { tokens, shape: [length, width], pooled }, unknown: Vec::new(), cut })
     }

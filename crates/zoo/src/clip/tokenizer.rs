@@ -118,7 +118,8 @@ impl Tokenizer {
     /// The tokens of a text: normalised (Unicode's form C), in lower case, cut after as many as there is room for. Marks that
     /// are written out in it are read as any other characters.
     pub fn tokenize(&self, text: &str) -> Tokens {
-        let [start, end] = [self.table.start_of_text(), self.table.end_of_text()].map(|mark| usize::from(mark.to_u16()));
+        let [start, end] =
+            [self.table.start_of_text(), self.table.end_of_text()].map(|mark| usize::from(mark.to_u16()));
         let (mut ids, mut cut) = (vec![start], Vec::new());
         for word in text.split_whitespace() {
             if ids.len() >= self.length - 1 {

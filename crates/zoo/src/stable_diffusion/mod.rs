@@ -10,32 +10,45 @@ mod text;
 mod unet;
 mod vae;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use vipaint_core::prior::{Condition, Denoiser, Prior};
 use vipaint_core::{Level, Result as CoreResult};
 
-pub use folder::{Model, is_folder};
-pub use single::read_texts;
+pub use folder::{Described, describe};
 
-use crate::Result;
 use crate::clip::Reader;
+use crate::recognise::Opened;
+use crate::{Family, Header, Result};
 
-/// Makes a prior read texts: from now on it has the reader's condition where it is given none.
+/// Whether a folder holds a pipeline of this family.
+pub fn is_folder(opened: &Opened) -> bool {
+    opened.class().is_some_and(|class| class.starts_with(folder::PIPELINES))
+}
+
+/// What reads texts for a prior, if its files hold CLIP's encoders.
+///
+/// # Errors
+/// [`crate::Error`] names the file or the tensor that cannot be used.
+pub fn reader(opened: &Opened, header: &Header) -> Result<Option<Reader>> {
+    let (Family::Openai(network), Some(autoencoder)) = (&header.network, &header.autoencoder) else { return Ok(None) };
+    if network.transformer.as_ref().is_none_or(|transformer| transformer.n_classes > 0) {
+        return Ok(None);
+    }
+    let [_, side, _] = autoencoder.image_shape(header.network.shape());
+    match opened.whole() {
+        Some(part) => single::reader(opened.path(), &part.checkpoint, side),
+        None if is_folder(opened) => text::reader(opened.path(), side, network.adm_in_channels).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Makes a prior read texts: from now on it has what the reader takes for no text where it is given none.
 pub fn attach(prior: &mut Prior, reader: Reader) {
     let nothing = Condition { class: None, context: Some(Arc::new(reader.nothing().clone())) };
     prior.denoiser = Arc::new(WithNothing { denoiser: prior.denoiser.clone(), nothing });
     prior.text = Some(Arc::new(reader));
-}
-
-/// Reads a diffusers folder.
-///
-/// # Errors
-/// [`crate::Error`] names the file, and what in it is missing or not supported.
-pub fn open(folder: &Path) -> Result<Prior> {
-    Model::open(folder)?.prior()
 }
 
 /// A denoiser that needs a text, with what it reads when there is none.

@@ -8,7 +8,7 @@ use vipaint_core::prior::Head;
 use vipaint_core::schedule::Betas;
 
 use super::options::Options;
-use crate::{Error, Result};
+use crate::Result;
 
 /// Reads a `scheduler_config.json`. How a sampler spends its steps is no property of the network and is not read.
 pub(super) fn describe(path: &Path) -> Result<(Schedule, Head)> {
@@ -44,7 +44,9 @@ pub(super) fn describe(path: &Path) -> Result<(Schedule, Head)> {
     };
     if options.or("rescale_betas_zero_snr", false)? {
         if head == Head::Eps {
-            return Err(options.wrong("rescale_betas_zero_snr: noise says nothing about a picture where there is only noise"));
+            return Err(
+                options.wrong("rescale_betas_zero_snr: noise says nothing about a picture where there is only noise")
+            );
         }
         betas = zero_terminal(betas);
     }
@@ -67,10 +69,4 @@ fn zero_terminal(betas: Betas) -> Betas {
     let (first, last) = (alphas[0], alphas[steps - 1]);
     let squares = alphas.iter().map(|alpha| ((alpha - last) * first / (first - last)).powi(2).max(LAST));
     Betas::Table { alphas_cumprod: squares.collect() }
-}
-
-/// An error about a folder without a schedule.
-pub(super) fn missing(folder: &Path) -> Error {
-    let problem = "has no scheduler, which says what the network predicts".to_owned();
-    crate::formats::FormatError::Folder { path: folder.to_path_buf(), problem }.into()
 }

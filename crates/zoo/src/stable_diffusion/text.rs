@@ -1,39 +1,48 @@
 //! The text encoders of a diffusers folder.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::folder::shared;
 use super::options::Options;
 use crate::clip::{Activation, Config, Naming, Padding, Part, Pictures, Reader, Tokenizer, Weights};
-use crate::formats::FormatError;
+use crate::formats::{Checkpoint, FormatError};
 use crate::{Error, Result};
 
-/// `pictures` is side and width of the conditions on the picture; with them there are two encoders, both read before their
-/// last block (SDXL).
-pub(super) fn of_folder(folder: &Path, pictures: Option<(usize, usize)>) -> Result<Reader> {
-    let Some((side, width)) = pictures else {
-        let part = part(folder, "text_encoder", "tokenizer", |config| Config { projection_dim: 0, ..config })?;
+/// `side` is that of pictures, `added` the width of the vector that SDXL's U-Net reads besides: the embedding of the whole text and
+/// six numbers. With it there are two encoders, both read before their last block.
+pub(super) fn reader(folder: &Path, side: usize, added: usize) -> Result<Reader> {
+    if added == 0 {
+        let part = part(folder, ["text_encoder", "tokenizer"], |config| Config { projection_dim: 0, ..config })?;
         return Reader::new(vec![part], None, false);
-    };
-    let first = part(folder, "text_encoder", "tokenizer", |config| Config { projection_dim: 0, ..config.penultimate() })?;
-    let second = part(folder, "text_encoder_2", "tokenizer_2", Config::penultimate)?;
-    let index: Value = Options::open(&folder.join("model_index.json"))?.or("force_zeros_for_empty_prompt", true.into())?;
-    Reader::new(vec![first, second], Some(Pictures { side, width }), index != Value::Bool(false))
+    }
+    let first = |config: Config| Config { projection_dim: 0, ..config.penultimate() };
+    let parts = vec![
+        part(folder, ["text_encoder", "tokenizer"], first)?,
+        part(folder, ["text_encoder_2", "tokenizer_2"], Config::penultimate)?,
+    ];
+    let mut index = Options::open(&folder.join("model_index.json"))?;
+    let zeros = index.or("force_zeros_for_empty_prompt", true)?;
+    let numbers = added.saturating_sub(parts[1].config.projection_dim);
+    if numbers == 0 || !numbers.is_multiple_of(12) {
+        return Err(index.wrong("text_encoder_2: its projection_dim does not fit the U-Net's added conditions"));
+    }
+    Reader::new(parts, Some(Pictures { side, width: numbers / 6 }), zeros)
 }
 
 /// An encoder with its tokenizer; `read` says how the family reads it.
-fn part(folder: &Path, encoder: &str, tokenizer: &str, read: impl Fn(Config) -> Config) -> Result<Part> {
-    let (encoder, tokenizer) = (folder.join(encoder), folder.join(tokenizer));
+fn part(folder: &Path, parts: [&str; 2], read: impl Fn(Config) -> Config) -> Result<Part> {
+    let [encoder, tokenizer] = parts.map(|part| folder.join(part));
     let config = read(describe(&encoder.join("config.json"))?);
-    let checkpoint = shared(&encoder)?;
+    let checkpoint = Arc::new(Checkpoint::open(&encoder)?);
     let nested = checkpoint.names().any(|name| name.starts_with("text_model."));
     let weights = Weights::new(checkpoint, Naming::Transformers { root: String::new(), nested });
-    let tokenizer = Tokenizer::open(&tokenizer, padding(&tokenizer)?, config.max_position_embeddings)?;
+    let path = tokenizer;
+    let tokenizer = Tokenizer::open(&path, padding(&path)?, config.max_position_embeddings)?;
     if tokenizer.size() > config.vocab_size {
         let problem = format!("has {} tokens, the encoder only {}", tokenizer.size(), config.vocab_size);
-        return Err(FormatError::Folder { path: folder.join("tokenizer"), problem }.into());
+        return Err(FormatError::Folder { path, problem }.into());
     }
     Ok(Part { config, weights, tokenizer })
 }

@@ -5,21 +5,14 @@ use std::path::Path;
 use serde_json::json;
 
 use super::options::Options;
+use crate::Result;
 use crate::openai::{Config, Transformer};
-use crate::{Error, Result};
-
-/// A U-Net's description.
-pub(super) struct Described {
-    pub config: Config,
-    /// Width of each number's embedding among the conditions on the picture, where the U-Net has them (SDXL).
-    pub picture_width: Option<usize>,
-}
 
 const ATTENDING: [&str; 2] = ["CrossAttnDownBlock2D", "CrossAttnUpBlock2D"];
 const PLAIN: [&str; 2] = ["DownBlock2D", "UpBlock2D"];
 
 /// Reads a `config.json`.
-pub(super) fn describe(path: &Path) -> Result<Described> {
+pub(super) fn describe(path: &Path) -> Result<Config> {
     let mut options = Options::open(path)?;
     options.fixed(&[
         ("act_fn", json!("silu")),
@@ -57,7 +50,7 @@ pub(super) fn describe(path: &Path) -> Result<Described> {
     }
     let attends = attending(&mut options, levels)?;
     let (num_heads, num_head_channels) = heads(&mut options, &widths, &attends)?;
-    let (adm_in_channels, picture_width) = added(&mut options)?;
+    let adm_in_channels = added(&mut options)?;
     let transformer = Transformer {
         context_dim: options.or("cross_attention_dim", 1280)?,
         depth: options.per_level("transformer_layers_per_block", 1, levels)?,
@@ -80,7 +73,7 @@ pub(super) fn describe(path: &Path) -> Result<Described> {
     };
     options.done()?;
     config.validate()?;
-    Ok(Described { config, picture_width })
+    Ok(config)
 }
 
 /// Which levels have transformers.
@@ -128,16 +121,19 @@ fn heads(options: &mut Options, widths: &[usize], attends: &[bool]) -> Result<(u
     Err(options.wrong("attention_head_dim: must be one number of heads, or give all heads as many channels"))
 }
 
-/// Width of the vector added to the time's embedding, and of each number's embedding in it.
-fn added(options: &mut Options) -> Result<(usize, Option<usize>)> {
-    let (width, total) =
-        (options.take("addition_time_embed_dim")?, options.take("projection_class_embeddings_input_dim")?);
+/// Width of the vector added to the time's embedding: of a text as a whole, and of six numbers about the picture.
+fn added(options: &mut Options) -> Result<usize> {
+    let width: Option<usize> = options.take("addition_time_embed_dim")?;
+    let total: Option<usize> = options.take("projection_class_embeddings_input_dim")?;
     match options.take::<String>("addition_embed_type")?.as_deref() {
-        None => Ok((0, None)),
-        Some("text_time") => match (width, total) {
-            (Some(width), Some(total)) if total > 6 * width => Ok((total, Some(width))),
-            _ => Err(options.wrong("addition_time_embed_dim or projection_class_embeddings_input_dim: is missing or wrong")),
-        },
+        None => Ok(0),
+        Some("text_time") => {
+            match (width, total) {
+                (Some(width), Some(total)) if total > 6 * width => Ok(total),
+                _ => Err(options
+                    .wrong("addition_time_embed_dim or projection_class_embeddings_input_dim: is missing or wrong")),
+            }
+        }
         Some(other) => Err(options.wrong(format!("addition_embed_type: {other} is not supported"))),
     }
 }
@@ -190,9 +186,4 @@ fn residual(name: &str) -> String {
         ("skip_connection", "conv_shortcut"),
     ];
     parts.iter().fold(name.to_owned(), |name, (from, to)| name.replacen(from, to, 1))
-}
-
-/// A name that no layer has, or an index beyond the network.
-pub(super) fn unknown(name: &str) -> Error {
-    Error::Missing(vec![name.to_owned()])
 }

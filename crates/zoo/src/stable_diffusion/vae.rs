@@ -42,6 +42,7 @@ pub(super) fn describe(path: &Path) -> Result<Config> {
         z_channels: latent,
         embed_dim: latent,
         quant_conv: quant[0],
+        linear_attention: true,
         scale_factor: options.or("scaling_factor", 0.18215)?,
         shift_factor: options.or("shift_factor", 0.0)?,
         ..Config::default()

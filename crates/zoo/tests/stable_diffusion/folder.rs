@@ -19,7 +19,8 @@ pub fn write(name: &str, to: &Path) {
     let files: BTreeMap<String, BTreeMap<String, Vec<usize>>> = serde_json::from_str(&rows).unwrap();
     for (file, shapes) in files {
         let part = file.split_once('/').unwrap().0;
-        let values = |name: &str, shape: &[usize]| RandomWeights::default().tensor(&format!("{part}.{name}"), shape).unwrap();
+        let values =
+            |name: &str, shape: &[usize]| RandomWeights::default().tensor(&format!("{part}.{name}"), shape).unwrap();
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
             .into_iter()
             .map(|(name, shape)| {
@@ -27,9 +28,9 @@ pub fn write(name: &str, to: &Path) {
                 (name, shape, bytes)
             })
             .collect();
-        let views = bytes.iter().map(|(name, shape, bytes)| {
-            (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
-        });
+        let views = bytes
+            .iter()
+            .map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
         let file_bytes = safetensors::serialize(views, None::<HashMap<String, String>>).unwrap();
         std::fs::write(to.join(file), file_bytes).unwrap();
     }
