@@ -184,7 +184,9 @@ impl Input<'_> {
             Some((shape, values)) if shape.len() == dimensions && shape[0] == batch => {
                 Ok(Some((shape[1..].to_vec(), values)))
             }
-            Some((shape, _)) => Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not of {batch} samples"))),
+            Some((shape, _)) => {
+                Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not of {batch} samples")))
+            }
             None => Ok(None),
         };
         let (tokens, pooled) = (rows("context", 3)?, rows("pooled", 2)?);

@@ -161,6 +161,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "load_peak_bytes": load.peak,
         "forward_ms": forward,
         "forward_vjp_ms": forward_vjp,
+        "held_bytes": ask.batch as u64 * inventory.held_bytes(),
         "peak_bytes": memory::peak(),
     }))
 }

@@ -1,6 +1,7 @@
 //! Network families, their wrappers into [`vipaint_core::prior::Denoiser`], and prior files.
 
 pub mod autoencoder;
+pub mod clip;
 mod error;
 pub mod exec;
 mod file;
@@ -15,6 +16,7 @@ mod precondition;
 pub mod presets;
 pub mod recognise;
 mod source;
+pub mod stable_diffusion;
 pub mod text;
 pub mod text_unet;
 pub mod unet;

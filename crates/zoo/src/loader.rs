@@ -17,12 +17,23 @@ pub struct Inventory {
     pub unused: Vec<String>,
     /// Multiply-adds of a forward call on one picture, in convolutions, linear maps and attention.
     pub multiply_adds: u64,
+    /// Values that convolutions and linear maps put out in it.
+    pub outputs: u64,
 }
+
+/// Values held for a gradient for each that convolutions and linear maps put out: layers hold their inputs, which are mostly those,
+/// and some hold intermediate results. Measured with `vipaint prior bench --random-weights`, see docs/stable-diffusion.md.
+const HELD: f64 = 1.15;
 
 impl Inventory {
     /// Number of values of all tensors.
     pub fn parameters(&self) -> usize {
         self.entries.iter().map(Entry::len).sum()
+    }
+
+    /// Bytes that a call on one picture holds until its gradient is taken.
+    pub fn held_bytes(&self) -> u64 {
+        (self.outputs as f64 * HELD * size_of::<f32>() as f64) as u64
     }
 
     /// Takes the inventory of what `build` makes; the result itself, which has no weights, is dropped.
@@ -147,6 +158,13 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Notes values that are put out.
+    fn outputs(&self, values: usize) {
+        if let Mode::List(list) = self.mode {
+            list.borrow_mut().outputs += values as u64;
+        }
+    }
+
     /// `name.weight` and `name.bias`.
     ///
     /// # Errors
@@ -156,6 +174,7 @@ impl<'a> Loader<'a> {
         let at = self.at(name);
         let cells: usize = sides.iter().map(|side| side / stride).product();
         at.count(c_in * c_out * kernel * kernel * cells);
+        at.outputs(c_out * cells);
         let weight = at.tensor("weight", [c_out, c_in, kernel, kernel])?;
         let bias = at.tensor("bias", [c_out])?;
         Ok(match self.mode {
@@ -192,6 +211,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Linear> {
         let at = self.at(name);
         at.count(c_in * c_out * rows);
+        at.outputs(c_out * rows);
         let weight = at.tensor("weight", [c_out, c_in])?;
         Ok(self.finish(Linear::new(weight, if bias { Some(at.tensor("bias", [c_out])?) } else { None })))
     }
@@ -226,6 +246,7 @@ impl<'a> Loader<'a> {
     ) -> Result<[Linear; N]> {
         let at = self.at(name);
         at.count(c_in * c_out * rows * N);
+        at.outputs(c_out * rows * N);
         let shape = [vec![N * c_out, c_in], vec![1; ones]].concat();
         let (weight, bias) = (at.values("weight", &shape)?, at.values("bias", &[N * c_out])?);
         let (Some(weight), Some(bias)) = (weight, bias) else {

@@ -11,4 +11,5 @@ mod restore;
 mod resume;
 
 mod setup;
+mod stable_diffusion;
 mod training;

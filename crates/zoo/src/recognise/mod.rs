@@ -12,6 +12,7 @@ mod guided_diffusion;
 mod latent_diffusion;
 mod openai;
 mod opened;
+mod stable_diffusion;
 mod stated;
 mod table;
 
@@ -37,7 +38,7 @@ pub struct Family {
 }
 
 /// Every family; the first that fits is taken.
-pub const FAMILIES: &[Family] = &[latent_diffusion::FAMILY, guided_diffusion::FAMILY];
+pub const FAMILIES: &[Family] = &[latent_diffusion::FAMILY, guided_diffusion::FAMILY, stable_diffusion::FAMILY];
 
 /// JSON pointers to fields of a [`Header`] that are known together: where one is stated, the others are not filled in.
 pub type Group = &'static [&'static str];
@@ -69,6 +70,7 @@ pub struct Recognised<'a> {
     pub table: Table<'a>,
     /// What a user should know.
     pub notes: Vec<String>,
+    opened: &'a Opened,
 }
 
 impl Opened {
@@ -90,7 +92,7 @@ impl Opened {
             return Err(Error::Mismatch(mismatch));
         }
         let Described { table, notes, .. } = described;
-        Ok(Recognised { family: family.name, presets, header, table, notes })
+        Ok(Recognised { family: family.name, presets, header, table, notes, opened: self })
     }
 
     fn unrecognised(&self) -> Error {
@@ -116,6 +118,9 @@ impl Recognised<'_> {
     /// [`Error`] names the tensor that cannot be used.
     pub fn load(&self) -> Result<Loaded> {
         let mut loaded = assemble(self.header.clone(), &self.table)?;
+        if let Some(reader) = crate::stable_diffusion::reader(self.opened, &self.header)? {
+            crate::stable_diffusion::attach(&mut loaded.prior, reader);
+        }
         loaded.prior.hash = self.hash();
         Ok(loaded)
     }
