@@ -12,8 +12,7 @@ use vipaint_nn::layers::weights::{self, Entry};
 use crate::text_unet;
 use crate::unet::UNet;
 use crate::{
-    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Parameterization, Result, Source, read_weights,
-    write_weights,
+    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Result, Source, read_weights, write_weights,
 };
 
 /// The metadata key of the description.
@@ -95,9 +94,9 @@ fn footprint(header: &Header) -> Result<Footprint> {
 
 /// The prior that `header` describes, but for its autoencoder.
 pub fn with_network(header: Header, network: Arc<dyn Network>) -> Prior {
-    let denoiser: Arc<dyn Denoiser> = match header.parameterization {
-        Parameterization::Edm { sigma_data } => Arc::new(Edm::new(network, sigma_data)),
-        Parameterization::Head { head } => Arc::new(Headed::new(network, head)),
+    let denoiser: Arc<dyn Denoiser> = match header.parameterization.preconditioning() {
+        Ok(preconditioning) => Arc::new(Edm::preconditioned(network, preconditioning)),
+        Err(head) => Arc::new(Headed::new(network, head)),
     };
     let mut prior = Prior::new(header.name, denoiser, header.schedule, header.data_std);
     prior.classes = header.classes;

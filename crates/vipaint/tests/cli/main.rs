@@ -7,6 +7,7 @@ mod checkpoints;
 mod exec;
 mod good;
 mod pictures;
+mod pixel_checkpoints;
 mod restore;
 mod resume;
 

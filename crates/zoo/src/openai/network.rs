@@ -7,9 +7,9 @@ use vipaint_nn::layers::sinusoids;
 use vipaint_nn::ops::{average_pool2, silu, upsample2};
 
 use super::Config;
-use super::blocks::{AttentionBlock, ResBlock};
 use super::transformer::SpatialTransformer;
 use crate::Network;
+use crate::blocks::{AttentionBlock, ResBlock};
 
 /// What the blocks are made of.
 #[derive(Debug)]

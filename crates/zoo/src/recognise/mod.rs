@@ -8,6 +8,7 @@
 
 mod autoencoder;
 mod complete;
+mod edm;
 mod guided_diffusion;
 mod latent_diffusion;
 mod openai;
@@ -15,6 +16,7 @@ mod opened;
 mod stable_diffusion;
 mod stated;
 mod table;
+mod unet2d;
 
 use std::path::Path;
 
@@ -38,7 +40,8 @@ pub struct Family {
 }
 
 /// Every family; the first that fits is taken.
-pub const FAMILIES: &[Family] = &[latent_diffusion::FAMILY, guided_diffusion::FAMILY, stable_diffusion::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[latent_diffusion::FAMILY, guided_diffusion::FAMILY, stable_diffusion::FAMILY, edm::FAMILY, unet2d::FAMILY];
 
 /// JSON pointers to fields of a [`Header`] that are known together: where one is stated, the others are not filled in.
 pub type Group = &'static [&'static str];
