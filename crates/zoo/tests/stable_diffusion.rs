@@ -191,7 +191,8 @@ fn what_is_not_supported_is_refused_by_name() {
 #[test]
 fn a_schedule_that_ends_without_signal_is_read_for_v() {
     let folder = made("sd2");
-    edit(folder.path(), "scheduler/scheduler_config.json", "{", r#"{"rescale_betas_zero_snr": true,"#);
+    let [off, on] = ["false", "true"].map(|value| format!(r#""rescale_betas_zero_snr": {value}"#));
+    edit(folder.path(), "scheduler/scheduler_config.json", &off, &on);
     let prior = open(folder.path());
     let (top, bottom) = (prior.schedule.top(), prior.schedule.bottom());
     assert!((top.alpha - 2f64.powi(-12)).abs() < 1e-9);

@@ -110,7 +110,8 @@ impl Opened {
             let place = if name == WHOLE { String::new() } else { format!("{name}: ") };
             Some(format!("{place}{count} tensors, {what} (such as {first})"))
         });
-        Error::Unrecognised(parts.collect::<Vec<_>>().join("; "))
+        let class = self.class().map(|class| format!("a {class}"));
+        Error::Unrecognised(class.into_iter().chain(parts).collect::<Vec<_>>().join("; "))
     }
 }
 
