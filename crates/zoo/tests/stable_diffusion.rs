@@ -277,6 +277,7 @@ image_size = 8
 num_heads = 4
 [autoencoder]
 scale_factor = 0.18215
+shift_factor = 0.0
 "#;
 
 /// U-Net, autoencoder and text encoder with random weights by their names.
