@@ -170,6 +170,8 @@ fn what_is_not_supported_is_refused_by_name() {
         ("scheduler/scheduler_config.json", "scaled_linear", "laplace", "beta_schedule: laplace"),
         ("scheduler/scheduler_config.json", r#""epsilon""#, r#""flow_prediction""#, "flow_prediction"),
         ("scheduler/scheduler_config.json", "{", r#"{"rescale_betas_zero_snr": true,"#, "rescale_betas_zero_snr"),
+        ("scheduler/scheduler_config.json", r#""trained_betas": null"#, r#""trained_betas": []"#, "trained_betas"),
+        ("unet/config.json", "    32,\n    64\n", "", "block_out_channels"),
         ("text_encoder/config.json", "quick_gelu", "swish", "hidden_act"),
         ("text_encoder/config.json", "clip_text_model", "t5", "model_type"),
         ("tokenizer/tokenizer_config.json", r#""pad_token": "<|endoftext|>""#, r#""pad_token": "?""#, "pad_token"),
@@ -277,6 +279,7 @@ image_size = 8
 num_heads = 4
 [autoencoder]
 scale_factor = 0.18215
+shift_factor = 0.0
 "#;
 
 /// U-Net, autoencoder and text encoder with random weights by their names.

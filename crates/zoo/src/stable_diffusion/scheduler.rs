@@ -29,7 +29,12 @@ pub(super) fn describe(path: &Path) -> Result<(Schedule, Head)> {
         return Err(options.wrong("beta_start and beta_end: must rise between 0 and 1"));
     }
     let named: String = options.or("beta_schedule", "linear".to_owned())?;
-    let mut betas = match (options.take::<Vec<f64>>("trained_betas")?, named.as_str()) {
+    let trained = options.take::<Vec<f64>>("trained_betas")?;
+    let fits = |betas: &Vec<f64>| betas.len() == steps && betas.iter().all(|beta| *beta > 0.0 && *beta < 1.0);
+    if !trained.as_ref().is_none_or(fits) {
+        return Err(options.wrong("trained_betas: must be num_train_timesteps numbers between 0 and 1"));
+    }
+    let mut betas = match (trained, named.as_str()) {
         (Some(betas), _) => Betas::Table { alphas_cumprod: products(&betas) },
         (None, "linear") => Betas::Linear { start, end, steps },
         (None, "scaled_linear") => Betas::ScaledLinear { start, end, steps },

@@ -8,6 +8,8 @@ use super::options::Options;
 use crate::Result;
 use crate::openai::{Config, Transformer};
 
+/// As many as the U-Net itself takes.
+const MAX_LEVELS: usize = 10;
 const ATTENDING: [&str; 2] = ["CrossAttnDownBlock2D", "CrossAttnUpBlock2D"];
 const PLAIN: [&str; 2] = ["DownBlock2D", "UpBlock2D"];
 
@@ -35,8 +37,8 @@ pub(super) fn describe(path: &Path) -> Result<Config> {
     options.ignore(&["dropout", "upcast_attention", "addition_embed_type_num_heads", "class_embeddings_concat"]);
     let widths: Vec<usize> = options.or("block_out_channels", vec![320, 640, 1280, 1280])?;
     let levels = widths.len();
-    let Some(base) = widths.first().copied().filter(|width| *width > 0) else {
-        return Err(options.wrong("block_out_channels: must be positive numbers"));
+    let Some(base) = widths.first().copied().filter(|width| *width > 0 && levels <= MAX_LEVELS) else {
+        return Err(options.wrong("block_out_channels: must be positive numbers, at most 10"));
     };
     let blocks = options.per_level("layers_per_block", 2, levels)?;
     if blocks.windows(2).any(|two| two[0] != two[1]) {
