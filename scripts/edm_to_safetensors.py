@@ -15,18 +15,35 @@ float32, and as metadata `edm` the arguments the network was made with, as JSON:
 
 import argparse
 import json
+import math
 import pickle
+
+
+# What preconditionings keep of their arguments, defaults included.
+ATTRIBUTES = (
+    "img_resolution", "img_channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "beta_d", "beta_min", "M", "C_1",
+    "C_2", "epsilon_t",
+)  # fmt: skip
 
 
 def description(network):
     """The arguments of the preconditioning and of the network inside it."""
     arguments = {"class": type(network).__name__, "model_class": type(network.model).__name__}
     # Classes made persistent by EDM remember what they were called with; those of the outer one name the inner one's, too.
-    arguments.update(getattr(network, "init_kwargs", {}))
-    for name in ("img_resolution", "img_channels", "label_dim", "sigma_min", "sigma_max", "sigma_data", "beta_d", "beta_min", "M", "C_1", "C_2", "epsilon_t"):
-        if hasattr(network, name):
-            arguments[name] = getattr(network, name)
-    return {key: value for key, value in arguments.items() if isinstance(value, (str, int, float, bool, list, tuple, type(None)))}
+    for module in (network.model, network):
+        arguments.update(getattr(module, "init_kwargs", {}))
+    # The inner one's channels follow from the outer one's.
+    for name in ("in_channels", "out_channels"):
+        arguments.pop(name, None)
+    arguments.update({name: getattr(network, name) for name in ATTRIBUTES if hasattr(network, name)})
+    # Numbers of numpy's as Python's.
+    arguments = {name: value.item() if hasattr(value, "item") else value for name, value in arguments.items()}
+    return {name: value for name, value in arguments.items() if plain(value)}
+
+
+def plain(value):
+    """Whether JSON can hold it: it has no infinity, which stands for no limit here and is left out."""
+    return isinstance(value, (str, int, list, tuple, type(None))) or isinstance(value, float) and math.isfinite(value)
 
 
 def main():

@@ -43,8 +43,8 @@ fn main() {
         ];
         for tile in [Tile::Two, Tile::Four] {
             let packed = Winograd::new(&conv, &w, tile);
-            rates.push(rate(&mut || packed.apply(&x, None, false, &mut y)));
-            rates.push(rate(&mut || packed.input_grad(&g, &mut dx)));
+            rates.push(rate(&mut || packed.apply(false, &x, None, false, &mut y)));
+            rates.push(rate(&mut || packed.input_grad(false, &g, &mut dx)));
         }
         println!("{:24}{}", format!("{batch}, {c_in}->{c_out}, {side}"), rates.concat());
     }

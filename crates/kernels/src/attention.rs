@@ -3,13 +3,15 @@
 mod product;
 
 use crate::elementwise::exp;
-use crate::parallel::Shared;
+use crate::parallel::{Shared, with_scratch};
 use crate::simd::{LANES, Simd, multiversion};
-use product::{Rows, RowsMut, columns, product, transposed};
-use rayon::prelude::*;
+use crate::team::{each, map, parts};
+use product::{Rows, RowsMut, columns, product, transposed, turned};
 
 /// Queries of a block: their scores stay in cache for a few hundred keys.
 const BLOCK: usize = 60;
+/// Rows of scores that are a task.
+const ROWS: usize = 6;
 
 /// `softmax(q k^T / sqrt(d)) v` for each head, `d = channels / heads`, heads in consecutive channels; without the batch.
 ///
@@ -59,30 +61,38 @@ impl Attention {
     /// Softmax of the scores of queries, into `p` `[queries, keys]`.
     fn probabilities(&self, q: Rows, k_columns: &[f32], p: &mut [f32]) {
         product(q, k_columns, false, RowsMut::whole(p, self.keys));
-        p.chunks_exact_mut(self.keys).for_each(|row| softmax(row, self.scale()));
+        parts(p, ROWS * self.keys, |_, rows| {
+            rows.chunks_exact_mut(self.keys).for_each(|row| softmax(row, self.scale()));
+        });
     }
 }
 
 /// The blocks of queries.
-fn blocks(queries: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..queries).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(queries))
+fn blocks(queries: usize) -> Vec<std::ops::Range<usize>> {
+    (0..queries).step_by(BLOCK).map(|start| start..(start + BLOCK).min(queries)).collect()
 }
 
 /// Writes the result, shaped as `q`, to `y`.
 pub fn attention(shape: &Attention, q: &[f32], k: &[f32], v: &[f32], y: &mut [f32]) {
-    let batch = shape.batch(q, k, v);
+    let heads = shape.batch(q, k, v) * shape.heads;
     assert_eq!(q.len(), y.len());
-    let y = Shared::new(y);
-    (0..batch * shape.heads).into_par_iter().for_each(|task| {
-        let (sample, head) = (task / shape.heads, task % shape.heads);
+    let (y, blocks) = (Shared::new(y), blocks(shape.queries));
+    let place = |task: usize| (task / shape.heads, task % shape.heads);
+    let packed = map(2 * heads, |task| {
+        let (sample, head) = place(task / 2);
+        match task % 2 {
+            0 => transposed(shape.head(k, shape.keys, sample, head)),
+            _ => columns(shape.head(v, shape.keys, sample, head)),
+        }
+    });
+    each(heads * blocks.len(), |task| {
+        let (block, task) = (blocks[task % blocks.len()].clone(), task / blocks.len());
+        let (sample, head) = place(task);
         let q = shape.head(q, shape.queries, sample, head);
         let y = shape.head_mut(&y, shape.queries, sample, head);
-        let k_columns = transposed(shape.head(k, shape.keys, sample, head));
-        let v_columns = columns(shape.head(v, shape.keys, sample, head));
-        blocks(shape.queries).collect::<Vec<_>>().into_par_iter().for_each(|block| {
-            let mut p = vec![0.0; block.len() * shape.keys];
-            shape.probabilities(q.part(block.clone()), &k_columns, &mut p);
-            product(Rows::whole(&p, shape.keys), &v_columns, false, y.part(block));
+        with_scratch(block.len() * shape.keys, |p| {
+            shape.probabilities(q.part(block.clone()), &packed[2 * task], p);
+            product(Rows::whole(p, shape.keys), &packed[2 * task + 1], false, y.part(block));
         });
     });
 }
@@ -105,51 +115,59 @@ pub fn attention_vjp(
     assert!(g.len() == q.len() && dq.as_ref().is_none_or(|d| d.len() == q.len()));
     assert!([&dk, &dv].iter().all(|d| d.as_ref().is_none_or(|d| d.len() == k.len())));
     let [dq, dk, dv] = [dq, dk, dv].map(|d| d.map(Shared::new));
-    (0..batch * shape.heads).into_par_iter().for_each(|task| {
+    let one = |task: usize| {
         let (sample, head) = (task / shape.heads, task % shape.heads);
         let (q, g) = (shape.head(q, shape.queries, sample, head), shape.head(g, shape.queries, sample, head));
         let (k, v) = (shape.head(k, shape.keys, sample, head), shape.head(v, shape.keys, sample, head));
         let [dk, dv] = [dk, dv].map(|d| d.map(|d| shape.head_mut(&d, shape.keys, sample, head)));
         let dq = dq.map(|d| shape.head_mut(&d, shape.queries, sample, head));
-        let (k_transposed, v_transposed, k_columns) = (transposed(k), transposed(v), columns(k));
+        head_vjp(shape, [q, k, v, g], dq, dk, dv);
+    };
+    // Tasks inside of tasks run where they are: a head is one thread's, or its products are shared.
+    let heads = batch * shape.heads;
+    if heads < rayon::current_num_threads() { (0..heads).for_each(one) } else { each(heads, one) }
+}
+
+/// [`attention_vjp`] of one head.
+fn head_vjp(shape: &Attention, [q, k, v, g]: [Rows; 4], dq: Option<RowsMut>, dk: Option<RowsMut>, dv: Option<RowsMut>) {
+    let keys = shape.keys;
+    let packed = map(3, |i| match i {
+        0 => transposed(k),
+        1 => transposed(v),
+        _ => columns(k),
+    });
+    let len = BLOCK.min(shape.queries) * keys;
+    with_scratch(3 * len, |scratch| {
+        let (p, rest) = scratch.split_at_mut(len);
+        let (ds, turn) = rest.split_at_mut(len);
         for block in blocks(shape.queries) {
-            let more = block.start > 0;
+            let (more, rows) = (block.start > 0, block.len());
             let (q, g) = (q.part(block.clone()), g.part(block.clone()));
-            let mut p = vec![0.0; block.len() * shape.keys];
-            shape.probabilities(q, &k_transposed, &mut p);
+            let (p, ds, turn) = (&mut p[..rows * keys], &mut ds[..rows * keys], &mut turn[..rows * keys]);
+            shape.probabilities(q, &packed[0], p);
             if let Some(dv) = dv {
-                let p = turned(&p, shape.keys);
-                product(Rows::whole(&p, block.len()), &columns(g), more, dv);
+                turned(p, keys, turn);
+                product(Rows::whole(turn, rows), &columns(g), more, dv);
             }
             if dq.is_none() && dk.is_none() {
                 continue;
             }
-            let mut ds = vec![0.0; p.len()];
-            product(g, &v_transposed, false, RowsMut::whole(&mut ds, shape.keys));
-            for (ds, p) in ds.chunks_exact_mut(shape.keys).zip(p.chunks_exact(shape.keys)) {
-                softmax_vjp(p, ds, shape.scale());
-            }
+            product(g, &packed[1], false, RowsMut::whole(ds, keys));
+            parts(ds, ROWS * keys, |i, ds| {
+                let p = &p[i * ROWS * keys..];
+                for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
+                    softmax_vjp(p, ds, shape.scale());
+                }
+            });
             if let Some(dq) = dq {
-                product(Rows::whole(&ds, shape.keys), &k_columns, false, dq.part(block.clone()));
+                product(Rows::whole(ds, keys), &packed[2], false, dq.part(block));
             }
             if let Some(dk) = dk {
-                let ds = turned(&ds, shape.keys);
-                product(Rows::whole(&ds, block.len()), &columns(q), more, dk);
+                turned(ds, keys, turn);
+                product(Rows::whole(turn, rows), &columns(q), more, dk);
             }
         }
     });
-}
-
-/// The transpose of a matrix with rows of `width`.
-fn turned(x: &[f32], width: usize) -> Vec<f32> {
-    let height = x.len() / width;
-    let mut y = vec![0.0; x.len()];
-    for (i, row) in x.chunks_exact(width).enumerate() {
-        for (j, &value) in row.iter().enumerate() {
-            y[j * height + i] = value;
-        }
-    }
-    y
 }
 
 multiversion! {

@@ -1,7 +1,8 @@
-//! SiLU and nearest-neighbour upsampling.
+//! Activations and changes of resolution.
 
+use crate::parallel::Shared;
 use crate::simd::{Simd, multiversion};
-use rayon::prelude::*;
+use crate::team::parts;
 
 /// Values of a task, small enough for the nearest cache.
 const PIECE: usize = 4096;
@@ -57,31 +58,88 @@ fn silu_vjp_piece<S: Simd>(s: S, x: &[f32], g: &[f32], dx: &mut [f32]) {
     }
 }
 
+/// `Phi(x)`, the normal distribution function, and the density times `sqrt(2 pi)`.
+///
+/// The tail beyond `|x|` is `t (a_1 + .. + a_5 t^4) exp(-x^2 / 2) / 2` with `t = 1 / (1 + p |x| / sqrt(2))`, within 7.5e-8 of the
+/// exact one (Abramowitz and Stegun, 1964, eq. 7.1.26); rounding adds about as much.
+#[inline(always)]
+fn normal<S: Simd>(s: S, x: f32) -> (f32, f32) {
+    const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
+    let density = exp(s, -0.5 * x * x);
+    let t = 1.0 / s.fma1(P, x.abs(), 1.0);
+    let mut a = 1.061_405_4;
+    for c in [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6] {
+        a = s.fma1(a, t, c);
+    }
+    let tail = 0.5 * a * t * density;
+    (if x < 0.0 { tail } else { 1.0 - tail }, density)
+}
+
+#[inline(always)]
+fn geglu_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], y: &mut [f32]) {
+    for ((y, &value), &gate) in y.iter_mut().zip(value).zip(gate) {
+        *y = value * gate * normal(s, gate).0;
+    }
+}
+
+/// In place: `dvalue` holds `g` before.
+#[inline(always)]
+fn geglu_vjp_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f32]) {
+    const INVERSE_ROOT_TWO_PI: f32 = 0.398_942_3;
+    let both = dvalue.iter_mut().zip(dgate);
+    for ((dvalue, dgate), (&value, &gate)) in both.zip(value.iter().zip(gate)) {
+        let (phi, density) = normal(s, gate);
+        let g = *dvalue;
+        *dvalue = g * gate * phi;
+        *dgate = g * value * s.fma1(gate * INVERSE_ROOT_TWO_PI, density, phi);
+    }
+}
+
 multiversion! { fn silu_fast(x: &[f32], y: &mut [f32]) => silu_piece }
 multiversion! { fn silu_vjp_fast(x: &[f32], g: &[f32], dx: &mut [f32]) => silu_vjp_piece }
+multiversion! { fn geglu_fast(value: &[f32], gate: &[f32], y: &mut [f32]) => geglu_piece }
+multiversion! {
+    fn geglu_vjp_fast(value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f32]) => geglu_vjp_piece
+}
 
 /// `y = x sigmoid(x)`.
 pub fn silu(x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| silu_fast(x, y));
+    parts(y, PIECE, |i, y| silu_fast(&x[i * PIECE..][..y.len()], y));
 }
 
 /// `dx = g` times the derivative of [`silu`] at `x`.
 pub fn silu_vjp(x: &[f32], g: &[f32], dx: &mut [f32]) {
     assert!(x.len() == dx.len() && x.len() == g.len());
-    dx.par_chunks_mut(PIECE)
-        .zip(x.par_chunks(PIECE))
-        .zip(g.par_chunks(PIECE))
-        .for_each(|((dx, x), g)| silu_vjp_fast(x, g, dx));
+    parts(dx, PIECE, |i, dx| silu_vjp_fast(&x[i * PIECE..][..dx.len()], &g[i * PIECE..][..dx.len()], dx));
+}
+
+/// `y = value gelu(gate)` with the exact `gelu(x) = x Phi(x)` (Hendrycks and Gimpel, 2016; Shazeer, 2020).
+pub fn geglu(value: &[f32], gate: &[f32], y: &mut [f32]) {
+    assert!(value.len() == y.len() && gate.len() == y.len());
+    parts(y, PIECE, |i, y| geglu_fast(&value[i * PIECE..][..y.len()], &gate[i * PIECE..][..y.len()], y));
+}
+
+/// The vector-Jacobian products of [`geglu`]: `dvalue` holds `g` before.
+pub fn geglu_vjp(value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f32]) {
+    let len = dvalue.len();
+    assert!(value.len() == len && gate.len() == len && dgate.len() == len);
+    let dgate = Shared::new(dgate);
+    parts(dvalue, PIECE, |i, dvalue| {
+        let (at, len) = (i * PIECE, dvalue.len());
+        // SAFETY: the piece is this task's.
+        let dgate = unsafe { dgate.slice(at, len) };
+        geglu_vjp_fast(&value[at..][..len], &gate[at..][..len], dvalue, dgate);
+    });
 }
 
 /// Repeats every pixel of NHWC images twice in both directions; `x` has rows of `width` pixels of `channels`.
 pub fn upsample2(width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
     let row = width * channels;
     assert!(x.len().is_multiple_of(row) && y.len() == 4 * x.len());
-    y.par_chunks_mut(4 * row).zip(x.par_chunks(row)).for_each(|(y, x)| {
+    parts(y, 4 * row, |i, y| {
         let (upper, lower) = y.split_at_mut(2 * row);
-        for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(x.chunks_exact(channels)) {
+        for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(x[i * row..].chunks_exact(channels)) {
             pair[..channels].copy_from_slice(pixel);
             pair[channels..].copy_from_slice(pixel);
         }
@@ -91,14 +149,41 @@ pub fn upsample2(width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
 
 /// The adjoint of [`upsample2`]: each pixel of `dx` is the sum of its four in `g`; `width` is that of `dx`.
 pub fn upsample2_vjp(width: usize, channels: usize, g: &[f32], dx: &mut [f32]) {
+    pool(width, channels, 1.0, g, dx);
+}
+
+/// Means of squares of 2x2 pixels; `width` is that of `y`.
+pub fn average_pool2(width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
+    pool(width, channels, 0.25, x, y);
+}
+
+/// The adjoint of [`average_pool2`]: a quarter of each pixel of `g` for its four in `dx`; `width` is that of `g`.
+pub fn average_pool2_vjp(width: usize, channels: usize, g: &[f32], dx: &mut [f32]) {
     let row = width * channels;
-    assert!(dx.len().is_multiple_of(row) && g.len() == 4 * dx.len());
-    dx.par_chunks_mut(row).zip(g.par_chunks(4 * row)).for_each(|(dx, g)| {
-        let (upper, lower) = g.split_at(2 * row);
+    assert!(g.len().is_multiple_of(row) && dx.len() == 4 * g.len());
+    parts(dx, 4 * row, |i, dx| {
+        let (upper, lower) = dx.split_at_mut(2 * row);
+        for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(g[i * row..].chunks_exact(channels)) {
+            let (first, second) = pair.split_at_mut(channels);
+            for ((first, second), value) in first.iter_mut().zip(second).zip(pixel) {
+                (*first, *second) = (value * 0.25, value * 0.25);
+            }
+        }
+        lower.copy_from_slice(upper);
+    });
+}
+
+fn pool(width: usize, channels: usize, factor: f32, x: &[f32], y: &mut [f32]) {
+    let row = width * channels;
+    assert!(y.len().is_multiple_of(row) && x.len() == 4 * y.len());
+    parts(y, row, |i, y| {
+        let (upper, lower) = x[i * 4 * row..][..4 * row].split_at(2 * row);
         let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
-        for (pixel, (a, b)) in dx.chunks_exact_mut(channels).zip(pairs) {
-            for (c, value) in pixel.iter_mut().enumerate() {
-                *value = (a[c] + a[c + channels]) + (b[c] + b[c + channels]);
+        for (pixel, (a, b)) in y.chunks_exact_mut(channels).zip(pairs) {
+            let (a, b) = (a.split_at(channels), b.split_at(channels));
+            let four = a.0.iter().zip(a.1).zip(b.0.iter().zip(b.1));
+            for (value, ((a0, a1), (b0, b1))) in pixel.iter_mut().zip(four) {
+                *value = ((a0 + a1) + (b0 + b1)) * factor;
             }
         }
     });

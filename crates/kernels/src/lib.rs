@@ -10,7 +10,7 @@
 //! result is therefore the same bits alone and in any batch. Gradients of parameters are sums over the batch: they are
 //! summed in chunks fixed by the layer's shape and the batch size, so they do not depend on the number of threads.
 //!
-//! Work is shared through rayon's current thread pool.
+//! Work is shared between the calling thread and rayon's current pool, as many threads as the pool has.
 
 // Functions generic in the instruction set must be inlined where its features are enabled; they count over rows, lanes and
 // points of matrices; and a micro-kernel takes what it takes.
@@ -19,15 +19,20 @@
 mod attention;
 pub mod conv;
 mod elementwise;
+mod layer_norm;
 mod memory;
 mod norm;
 mod parallel;
 #[cfg(test)]
 mod portable_tests;
 mod simd;
+#[cfg(test)]
+mod small_tests;
+mod team;
 mod tile;
 
 pub use attention::{Attention, attention, attention_vjp};
-pub use elementwise::{silu, silu_vjp, upsample2, upsample2_vjp};
+pub use elementwise::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};

@@ -1,7 +1,7 @@
 //! Memory for large results.
 
 /// Size of a large page, and the least allocation, in bytes, that is worth asking for some.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const LARGE_PAGE: usize = 1 << 21;
 
 /// `len` zeros; many of them on large pages, where the system gives these to those who ask.
@@ -10,12 +10,12 @@ const LARGE_PAGE: usize = 1 << 21;
 /// page of 4096 bytes that took as long as the arithmetic.
 pub fn zeros(len: usize) -> Vec<f32> {
     let zeros = vec![0.0; len];
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     advise(&zeros);
     zeros
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 fn advise(memory: &[f32]) {
     let range = memory.as_ptr_range();
     let (start, end) = (range.start as usize, range.end as usize);

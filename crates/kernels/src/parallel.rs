@@ -1,7 +1,6 @@
-//! Sharing a slice between tasks that write disjoint parts of it.
+//! Sharing a slice between tasks that write disjoint parts of it, and memory for their intermediate results.
 
 use crate::memory::zeros;
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -45,15 +44,6 @@ impl<'a> Shared<'a> {
 /// `x` in pieces of `len` elements (the last may be shorter); none if `x` is empty.
 pub(crate) fn pieces(total: usize, len: usize) -> impl Fn(usize) -> std::ops::Range<usize> {
     move |i| i * len..((i + 1) * len).min(total)
-}
-
-/// Calls `f` for each number below `count`, on several threads if `parallel`.
-pub(crate) fn each(parallel: bool, count: usize, f: impl Fn(usize) + Sync + Send) {
-    if parallel {
-        (0..count).into_par_iter().for_each(f);
-    } else {
-        (0..count).for_each(f);
-    }
 }
 
 thread_local! {

@@ -17,7 +17,7 @@ fn noise(len: usize) -> Vec<f32> {
 /// Every kernel, by name.
 fn results() -> Vec<(String, Vec<f32>)> {
     let mut results = Vec::new();
-    for (kernel, c_in, c_out) in [(3, 24, 40), (3, 264, 256), (3, 5, 7), (1, 16, 20)] {
+    for (kernel, c_in, c_out) in [(3, 24, 40), (3, 264, 256), (3, 5, 7), (1, 16, 20), (1, 264, 256)] {
         for (stride, side) in [(1, 2), (1, 8), (2, 8)] {
             let conv = Conv { height: side, width: side, c_in, c_out, kernel, stride, padding: kernel / 2 };
             let outputs = conv.out_height() * conv.out_width() * c_out;
@@ -28,9 +28,14 @@ fn results() -> Vec<(String, Vec<f32>)> {
             input_grad(&conv, &g, &w, &mut dx);
             weight_grad(&conv, &x, &g, &mut dw, Some(&mut db));
             let frozen = Frozen::new(&conv, &w, &b);
-            let (mut frozen_y, mut frozen_dx) = (g.clone(), x.clone());
+            let (mut frozen_y, mut frozen_dx, mut half_y, mut half_dx) = (g.clone(), x.clone(), g.clone(), x.clone());
             frozen.apply(&x, true, &mut frozen_y);
             frozen.input_grad(&g, &mut frozen_dx);
+            let half = frozen.halved();
+            half.apply(&x, true, &mut half_y);
+            half.input_grad(&g, &mut half_dx);
+            results.push((format!("halved {conv:?}"), half_y));
+            results.push((format!("dx of halved {conv:?}"), half_dx));
             for (name, values) in
                 [("forward", y), ("dx", dx), ("dw", dw), ("db", db), ("frozen", frozen_y), ("its dx", frozen_dx)]
             {
@@ -48,10 +53,22 @@ fn results() -> Vec<(String, Vec<f32>)> {
 
     let norm = GroupNorm { pixels: 50, channels: 12, groups: 3, eps: 1e-5, silu: true };
     let (weight, bias, mut y, mut dx) = (noise(12), noise(13)[1..].to_vec(), x.clone(), x.clone());
-    let tail = Tail { weight: &weight, bias: &bias, modulation: None };
+    let before = noise(24);
+    let tail = Tail { before: Some(&before), weight: &weight, bias: &bias, modulation: None };
     let moments = crate::group_norm(&norm, &x, &tail, &mut y);
-    let grads = crate::group_norm_vjp(&norm, &x, &moments, &tail, &noise(1200), Some(&mut dx));
+    let grads = crate::group_norm_vjp(&norm, &x, &moments, &tail, &noise(1200), &mut dx, true).unwrap();
     results.extend([("norm".into(), y), ("its dx".into(), dx), ("its dw".into(), grads.weight)]);
+
+    let (mut y, mut dx) = (x.clone(), x.clone());
+    crate::layer_norm(&x, &weight, &bias, 1e-5, &mut y);
+    let [dw, db] = crate::layer_norm_vjp(&x, &weight, 1e-5, &noise(1200), &mut dx, true).unwrap();
+    results.extend([("layer norm".into(), y), ("its dx".into(), dx), ("its dw".into(), dw), ("its db".into(), db)]);
+
+    let gate: Vec<f32> = noise(1201)[1..].iter().map(|x| 4.0 * x).collect();
+    let (mut y, mut dvalue, mut dgate) = (x.clone(), noise(1200), x.clone());
+    crate::geglu(&x, &gate, &mut y);
+    crate::geglu_vjp(&x, &gate, &mut dvalue, &mut dgate);
+    results.extend([("geglu".into(), y), ("its dvalue".into(), dvalue), ("its dgate".into(), dgate)]);
 
     let shape = Attention { queries: 50, keys: 50, channels: 12, heads: 2 };
     let [mut y, mut dq, mut dk, mut dv] = std::array::from_fn(|_| x.clone());

@@ -1,4 +1,6 @@
-//! Eight lanes of `f32`: AVX2+FMA, or arrays that the compiler vectorises as it can.
+//! Eight lanes of `f32`: AVX2+FMA+F16C, or arrays that the compiler vectorises as it can.
+
+use half::f16;
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 8;
@@ -14,6 +16,11 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `p` is valid for reading [`LANES`] values; it may be unaligned.
     unsafe fn load(self, p: *const f32) -> Self::V;
+    /// Reads [`LANES`] values in half precision, exactly.
+    ///
+    /// # Safety
+    /// As [`Simd::load`].
+    unsafe fn load_half(self, p: *const f16) -> Self::V;
     /// Writes [`LANES`] values.
     ///
     /// # Safety
@@ -54,6 +61,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_half(self, p: *const f16) -> Self::V {
+        // SAFETY: as in `load`.
+        unsafe { p.cast::<[f16; LANES]>().read_unaligned() }.map(f16::to_f32)
+    }
+
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: Self::V) {
         // SAFETY: as in `load`.
         unsafe { p.cast::<Self::V>().write_unaligned(v) }
@@ -88,12 +101,14 @@ impl Simd for Portable {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Simd;
+    use half::f16;
     use std::arch::x86_64::{
-        __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_set1_ps,
-        _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+        __m256, _mm_loadu_si128, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
+        _mm256_unpacklo_ps,
     };
 
-    /// Proof that the processor has AVX2 and FMA.
+    /// Proof that the processor has AVX2, FMA and F16C.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2(());
 
@@ -105,7 +120,9 @@ mod x86 {
             if super::PORTABLE_ONLY.load(std::sync::atomic::Ordering::Relaxed) {
                 return None;
             }
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+            let all =
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+            all.then_some(Self(()))
         }
     }
 
@@ -122,6 +139,11 @@ mod x86 {
         #[inline(always)]
         unsafe fn load(self, p: *const f32) -> __m256 {
             unsafe { _mm256_loadu_ps(p) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_half(self, p: *const f16) -> __m256 {
+            unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
         }
 
         #[inline(always)]
@@ -187,7 +209,7 @@ macro_rules! multiversion {
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             if let Some(simd) = $crate::simd::Avx2::detect() {
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 fn fast(simd: $crate::simd::Avx2, $($arg: $ty),*) $(-> $ret)? {
                     $body(simd, $($arg),*)
                 }
@@ -202,7 +224,7 @@ macro_rules! multiversion {
         $vis unsafe fn $name($($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             if let Some(simd) = $crate::simd::Avx2::detect() {
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 unsafe fn fast(simd: $crate::simd::Avx2, $($arg: $ty),*) $(-> $ret)? {
                     // SAFETY: the caller's contract is the body's.
                     unsafe { $body(simd, $($arg),*) }

@@ -8,6 +8,7 @@
 //! (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5).
 
 use crate::simd::{LANES, Simd, multiversion};
+use half::f16;
 
 /// Rows of a block.
 pub(crate) const ROWS: usize = 6;
@@ -42,16 +43,55 @@ multiversion! {
         start: Start,
         y: *const *mut f32,
         cols: usize,
-    ) => gather_body
+    ) => gather_body::<_, f32>
+}
+
+multiversion! {
+    /// [`gather`] with a right factor in half precision, whose values are exact in single precision.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn gather_half(
+        a: *const *const f32,
+        taps: usize,
+        depth: usize,
+        b: *const f16,
+        start: Start,
+        y: *const *mut f32,
+        cols: usize,
+    ) => gather_body::<_, f16>
+}
+
+/// What a right factor consists of.
+trait Element: Copy {
+    /// # Safety
+    /// `p` is valid for reading [`LANES`] values.
+    unsafe fn load<S: Simd>(s: S, p: *const Self) -> S::V;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const Self) -> S::V {
+        // SAFETY: the same contract.
+        unsafe { s.load(p) }
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const Self) -> S::V {
+        // SAFETY: the same contract.
+        unsafe { s.load_half(p) }
+    }
 }
 
 #[inline(always)]
-unsafe fn gather_body<S: Simd>(
+unsafe fn gather_body<S: Simd, E: Element>(
     s: S,
     a: *const *const f32,
     taps: usize,
     depth: usize,
-    b: *const f32,
+    b: *const E,
     start: Start,
     y: *const *mut f32,
     cols: usize,
@@ -78,7 +118,7 @@ unsafe fn gather_body<S: Simd>(
         for t in 0..taps {
             let row: [*const f32; ROWS] = std::array::from_fn(|i| *a.add(t * ROWS + i));
             for c in 0..depth {
-                let right = [s.load(b), s.load(b.add(LANES))];
+                let right = [E::load(s, b), E::load(s, b.add(LANES))];
                 for i in 0..ROWS {
                     let left = s.splat(*row[i].add(c));
                     sum[i][0] = s.fma(left, right[0], sum[i][0]);
@@ -177,5 +217,21 @@ unsafe fn store_row<S: Simd>(s: S, y: *mut f32, cols: usize, v: [S::V; 2]) {
         s.store(row.as_mut_ptr(), v[0]);
         s.store(row.as_mut_ptr().add(LANES), v[1]);
         std::ptr::copy_nonoverlapping(row.as_ptr(), y, cols);
+    }
+}
+
+multiversion! {
+    /// `to[i] = from[i]`, exactly.
+    pub(crate) fn widen(from: &[f16], to: &mut [f32]) => widen_body
+}
+
+#[inline(always)]
+fn widen_body<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
+    for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
+        match (from.len(), to.len()) {
+            // SAFETY: both have so many values.
+            (LANES, LANES) => unsafe { s.store(to.as_mut_ptr(), s.load_half(from.as_ptr())) },
+            _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32()),
+        }
     }
 }

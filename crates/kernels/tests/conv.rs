@@ -4,6 +4,7 @@ mod common;
 
 use common::{Exact, noise, with_threads};
 use vipaint_kernels::conv::{Conv, Frozen, Packed, bias_grad, direct_weight_grad, forward, input_grad, weight_grad};
+use vipaint_kernels::{upsample2, upsample2_vjp};
 
 fn shapes() -> Vec<(usize, Conv)> {
     let mut shapes = Vec::new();
@@ -174,6 +175,96 @@ fn frozen_layers_are_the_same_maps() {
         let mut dx = vec![f32::NAN; case.x.len()];
         frozen.input_grad(&case.g, &mut dx);
         close(&dx, &case.input_grad(&case.g));
+    }
+}
+
+#[test]
+fn halved_layers_are_within_the_rounding_of_their_weights() {
+    let linear = [(1, 512, 136), (5, 264, 256), (33, 256, 264), (100, 128, 1024)];
+    let linear = linear.map(|(rows, c_in, c_out)| (rows, Conv::linear(c_in, c_out)));
+    for (batch, conv) in shapes().into_iter().chain(linear) {
+        let case = Case::new(batch, conv);
+        let (frozen, half) = (Frozen::new(&conv, &case.w, &case.b), Frozen::new(&conv, &case.w, &case.b).halved());
+        assert!(half.bytes() < frozen.bytes() * 6 / 10 + 4 * conv.c_out, "{conv:?}");
+        let run = |layer: &Frozen, threads| {
+            with_threads(threads, || {
+                let (mut y, mut dx) = (vec![f32::NAN; case.g.len()], vec![f32::NAN; case.x.len()]);
+                layer.apply(&case.x, false, &mut y);
+                layer.input_grad(&case.g, &mut dx);
+                [y, dx]
+            })
+        };
+        let (exact, got) = (run(&frozen, 1), run(&half, 1));
+        assert!(got == run(&half, 3) && exact == run(&frozen, 3), "{conv:?}");
+        // Values are uniform in [-1, 1): of n terms each is off by a relative 2^-11 / sqrt(3) at random, that is the result by
+        // sqrt(n) / 3 * 2.8e-4; six times as much is never seen, and Winograd's larger tiles enlarge errors up to twelvefold.
+        for (exact, (got, c)) in exact.iter().zip(got.iter().zip([conv.c_in, conv.c_out])) {
+            let bound = 6.0 * 12.0 * ((conv.kernel * conv.kernel * c) as f32).sqrt() / 3.0 * 2.8e-4;
+            assert!(exact.iter().zip(got).all(|(a, b)| (a - b).abs() <= bound), "{conv:?}");
+        }
+    }
+}
+
+#[test]
+fn layers_after_upsampling_are_the_layers_of_upsampled_images() {
+    for (batch, height, width, c_in, c_out, kernel) in [
+        (2, 2, 2, 8, 16, 3),
+        (1, 4, 6, 16, 8, 3),
+        (3, 10, 14, 24, 16, 3),
+        (1, 16, 12, 264, 256, 3),
+        (2, 6, 4, 5, 7, 3),
+        (1, 4, 4, 512, 136, 1),
+    ] {
+        let conv = Conv { height, width, c_in, c_out, kernel, stride: 1, padding: kernel / 2 };
+        let case = Case::new(batch, conv);
+        let plain = Frozen::new(&conv, &case.w, &case.b);
+        let doubled = plain.clone().after_upsampling();
+        assert_eq!(doubled.input_sides(), [height / 2, width / 2]);
+        let x = noise(case.x.len() / 4, 7);
+        let mut large = vec![f32::NAN; case.x.len()];
+        upsample2(width / 2, c_in, &x, &mut large);
+        for add in [false, true] {
+            let (mut y, mut expected) = (noise(case.g.len(), 8), noise(case.g.len(), 8));
+            doubled.apply(&x, add, &mut y);
+            plain.apply(&large, add, &mut expected);
+            assert_eq!(y, expected, "{conv:?}");
+        }
+        let (mut dx, mut expected) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        doubled.input_grad(&case.g, &mut dx);
+        plain.input_grad(&case.g, &mut large);
+        upsample2_vjp(width / 2, c_in, &large, &mut expected);
+        assert_eq!(dx, expected, "{conv:?}");
+    }
+}
+
+#[test]
+fn one_copy_of_linear_weights_serves_both_directions() {
+    for (rows, c_in, c_out) in [(1, 512, 136), (5, 264, 256), (33, 256, 264), (112, 136, 1024), (200, 384, 200)] {
+        let conv = Conv::linear(c_in, c_out);
+        let case = Case::new(rows, conv);
+        let frozen = Frozen::new(&conv, &case.w, &case.b);
+        assert!(frozen.bytes() < 5 * case.w.len(), "one copy of {conv:?}");
+        let (mut y, mut dx) = (vec![f32::NAN; case.g.len()], vec![f32::NAN; case.x.len()]);
+        frozen.apply(&case.x, false, &mut y);
+        frozen.input_grad(&case.g, &mut dx);
+        let (mut exact_y, mut exact_dx) = (vec![Exact::default(); y.len()], vec![Exact::default(); dx.len()]);
+        exact_y.iter_mut().enumerate().for_each(|(i, y)| y.add(f64::from(case.b[i % c_out])));
+        case.products(|at_y, at_x, at_w| {
+            exact_y[at_y].add(f64::from(case.x[at_x]) * f64::from(case.w[at_w]));
+            exact_dx[at_x].add(f64::from(case.g[at_y]) * f64::from(case.w[at_w]));
+        });
+        check(&y, &exact_y, &format!("y of {rows} rows of {conv:?}"));
+        check(&dx, &exact_dx, &format!("dx of {rows} rows of {conv:?}"));
+        let each: Vec<f32> = case
+            .g
+            .chunks(c_out)
+            .flat_map(|g| {
+                let mut dx = vec![f32::NAN; c_in];
+                frozen.input_grad(g, &mut dx);
+                dx
+            })
+            .collect();
+        assert_eq!(dx, each, "a row does not depend on the others");
     }
 }
 

@@ -1,9 +1,9 @@
-//! SiLU and upsampling against double precision.
+//! Activations and changes of resolution against double precision.
 
 mod common;
 
 use common::noise;
-use vipaint_kernels::{silu, silu_vjp, upsample2, upsample2_vjp};
+use vipaint_kernels::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
 
 fn exact(x: f32) -> (f64, f64) {
     let x = f64::from(x);
@@ -47,5 +47,54 @@ fn upsampling_repeats_and_its_adjoint_sums() {
             sums[from] += f64::from(g[i]);
         }
         assert!(dx.iter().zip(sums).all(|(&dx, sum)| (f64::from(dx) - sum).abs() < 1e-6));
+    }
+}
+
+/// `Phi(x)` by Simpson's rule with steps of 1/200 or less, error below 1e-10.
+fn normal_cdf(x: f64) -> f64 {
+    let (n, density) = (4000, |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt());
+    let h = x / f64::from(n);
+    let inner: f64 = (1..n).map(|i| density(f64::from(i) * h) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    0.5 + h / 3.0 * (density(0.0) + inner + density(x))
+}
+
+#[test]
+fn geglu_and_its_derivatives() {
+    // More than a task's values, an odd number; then the ends of the range.
+    let mut gate: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
+    gate.extend([-1e4, -20.0, -0.0, 0.0, 1e-30, 20.0, 1e4]);
+    let value = noise(gate.len(), 1);
+    let g = noise(gate.len(), 2);
+    let (mut y, mut dvalue, mut dgate) = (vec![f32::NAN; g.len()], g.clone(), vec![f32::NAN; g.len()]);
+    geglu(&value, &gate, &mut y);
+    geglu_vjp(&value, &gate, &mut dvalue, &mut dgate);
+    for i in 0..gate.len() {
+        let (v, x, g) = (f64::from(value[i]), f64::from(gate[i]), f64::from(g[i]));
+        let phi = if x.abs() > 20.0 { f64::from(u8::from(x > 0.0)) } else { normal_cdf(x) };
+        let slope = phi + x * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        // Phi is within 7.5e-8 for the polynomial, and as much again for rounding and the exponential; two more roundings.
+        let bound = 3e-7 * x.abs().max(1.0);
+        for (got, exact) in [(y[i], v * x * phi), (dvalue[i], g * x * phi), (dgate[i], g * v * slope)] {
+            assert!((f64::from(got) - exact).abs() <= bound, "at {x}: {got} instead of {exact}");
+        }
+    }
+}
+
+#[test]
+fn pooling_averages_and_its_adjoint_spreads() {
+    for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 4, 2, 16)] {
+        let g = noise(batch * height * width * channels, 1);
+        let x = noise(4 * g.len(), 2);
+        let (mut y, mut dx) = (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()]);
+        average_pool2(width, channels, &x, &mut y);
+        average_pool2_vjp(width, channels, &g, &mut dx);
+        let mut means = vec![0.0; g.len()];
+        for i in 0..x.len() {
+            let (row, column) = (i / (2 * width * channels), i / channels % (2 * width));
+            let to = ((row / 2) * width + column / 2) * channels + i % channels;
+            assert_eq!(dx[i], g[to] / 4.0);
+            means[to] += f64::from(x[i]) / 4.0;
+        }
+        assert!(y.iter().zip(means).all(|(&y, mean)| (f64::from(y) - mean).abs() < 1e-6));
     }
 }

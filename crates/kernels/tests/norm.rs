@@ -15,6 +15,7 @@ struct Case {
     bias: Vec<f32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
+    before: Vec<f32>,
 }
 
 struct Results {
@@ -43,6 +44,7 @@ fn cases() -> Vec<Case> {
                 bias: noise(channels, 4),
                 scale: noise(batch * channels, 5),
                 shift: noise(batch * channels, 6),
+                before: noise(batch * channels, 7),
             });
         }
     }
@@ -58,11 +60,16 @@ impl Case {
     fn run(&self, from: usize, to: usize) -> Results {
         let part = |v: &[f32]| v[from * v.len() / self.batch..to * v.len() / self.batch].to_vec();
         let (x, g, scale, shift) = (part(&self.x), part(&self.g), part(&self.scale), part(&self.shift));
+        let before = part(&self.before);
         let modulation = self.modulated.then_some((&scale[..], &shift[..]));
-        let tail = Tail { weight: &self.weight, bias: &self.bias, modulation };
+        let before = self.modulated.then_some(&before[..]);
+        let tail = Tail { before, weight: &self.weight, bias: &self.bias, modulation };
         let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
         let moments = group_norm(&self.norm, &x, &tail, &mut y);
-        let grads = group_norm_vjp(&self.norm, &x, &moments, &tail, &g, Some(&mut dx));
+        let grads = group_norm_vjp(&self.norm, &x, &moments, &tail, &g, &mut dx, true).unwrap();
+        let mut alone = vec![f32::NAN; x.len()];
+        assert!(group_norm_vjp(&self.norm, &x, &moments, &tail, &g, &mut alone, false).is_none());
+        assert_eq!(dx, alone);
         Results { y, dx, grads }
     }
 
@@ -81,7 +88,11 @@ impl Case {
         for (b, group) in (0..self.batch * groups).map(|i| (i / groups, i % groups)) {
             let places: Vec<usize> =
                 (0..pixels * width).map(|i| (b * pixels + i / width) * channels + group * width + i % width).collect();
-            let x: Vec<f64> = places.iter().map(|&i| get(0, &self.x, i)).collect();
+            let before = |i: usize| {
+                let i = i / (pixels * channels) * channels + i % channels;
+                if self.modulated { get(5, &self.before, i) } else { 0.0 }
+            };
+            let x: Vec<f64> = places.iter().map(|&i| get(0, &self.x, i) + before(i)).collect();
             let mean = x.iter().sum::<f64>() / x.len() as f64;
             let var = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / x.len() as f64;
             for (&place, x) in places.iter().zip(x) {
@@ -122,9 +133,9 @@ fn gradients_match_central_differences() {
     let step = 1e-4;
     for case in cases() {
         let got = case.run(0, case.batch);
-        let grads =
-            [&got.dx, &got.grads.weight, &got.grads.bias, &got.grads.scale, &got.grads.shift].map(Vec::as_slice);
-        for (input, grad) in grads.iter().enumerate().take(if case.modulated { 5 } else { 3 }) {
+        let GroupNormGrads { before, weight, bias, scale, shift } = &got.grads;
+        let grads = [&got.dx, weight, bias, scale, shift, before].map(Vec::as_slice);
+        for (input, grad) in grads.iter().enumerate().take(if case.modulated { 6 } else { 3 }) {
             for index in (0..grad.len()).step_by(grad.len().div_ceil(7)) {
                 let exact = (case.loss(input, index, step) - case.loss(input, index, -step)) / (2.0 * step);
                 // Parameters collect as many terms as there are pixels.
@@ -139,7 +150,7 @@ fn gradients_match_central_differences() {
 fn a_large_mean_costs_no_accuracy() {
     let norm = GroupNorm { pixels: 4096, channels: 8, groups: 2, eps: 0.0, silu: false };
     let x: Vec<f32> = noise(4096 * 8, 1).iter().map(|x| 1000.0 + x).collect();
-    let tail = Tail { weight: &[1.0; 8], bias: &[0.0; 8], modulation: None };
+    let tail = Tail { before: None, weight: &[1.0; 8], bias: &[0.0; 8], modulation: None };
     let moments = group_norm(&norm, &x, &tail, &mut vec![0.0; x.len()]);
     for (group, moments) in moments.iter().enumerate() {
         let values: Vec<f64> = x.chunks(4).skip(group).step_by(2).flatten().map(|&x| f64::from(x)).collect();

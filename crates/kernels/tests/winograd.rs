@@ -178,14 +178,14 @@ impl Case {
     fn forward(&self, packed: &Winograd, from: usize, to: usize) -> Vec<f32> {
         let part = |v: &[f32]| v[from * v.len() / self.batch..to * v.len() / self.batch].to_vec();
         let mut y = part(&self.old);
-        packed.apply(&part(&self.x), Some(&self.b), true, &mut y);
+        packed.apply(false, &part(&self.x), Some(&self.b), true, &mut y);
         y
     }
 
     fn adjoint(&self, packed: &Winograd, from: usize, to: usize) -> Vec<f32> {
         let g = &self.g[from * self.g.len() / self.batch..to * self.g.len() / self.batch];
         let mut dx = vec![f32::NAN; self.x.len() / self.batch * (to - from)];
-        packed.input_grad(g, &mut dx);
+        packed.input_grad(false, g, &mut dx);
         dx
     }
 }

@@ -120,6 +120,34 @@ fn group_norm() {
 }
 
 #[test]
+fn group_norm_shifted() {
+    let (x, shift, weight, bias) = (noise([3, 5, 4, 24]), noise([3, 24]), noise([24]), noise([24]));
+    let tail = || GroupNormTail { modulation: None, silu: true };
+    let (norm, burn) = (ops::group_norm_shifted, reference::group_norm);
+    compare!(
+        "group_norm_shifted",
+        [x, shift, weight, bias],
+        norm(x.clone(), shift.clone(), 3, weight.clone(), bias.clone(), 1e-5, tail()),
+        burn(x.clone() + shift.clone().reshape([3, 1, 1, 24]), 3, weight.clone(), bias.clone(), 1e-5, tail())
+    );
+}
+
+#[test]
+fn layer_norm_geglu_and_pooling() {
+    let (x, weight, bias) = (noise([3, 40, 24]), noise([24]), noise([24]));
+    compare!(
+        "layer_norm",
+        [x, weight, bias],
+        ops::layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-5),
+        reference::layer_norm(x.clone(), weight.clone(), bias.clone(), 1e-5)
+    );
+    let gate = noise([3, 40, 24]) * 3.0;
+    compare!("geglu", [x, gate], ops::geglu(x.clone(), gate.clone()), reference::geglu(x.clone(), gate.clone()));
+    let x = noise([2, 6, 4, 5]);
+    compare!("average_pool2", [x], ops::average_pool2(x.clone()), reference::average_pool2(x.clone()));
+}
+
+#[test]
 fn attention() {
     for ([b, queries, keys, c], heads) in [([1, 1, 1, 2], 1), ([2, 16, 16, 32], 2), ([3, 70, 9, 20], 4)] {
         let (q, k, v) = (noise([b, queries, c]), noise([b, keys, c]), noise([b, keys, c]));
@@ -238,6 +266,18 @@ fn frozen_layers() {
         let y = ops::conv2d_frozen(x.clone(), &packed, Some(residual.clone()));
         close(&y.to_data(), &(burn(&constant(&x)) + constant(&residual)).to_data(), &what);
         assert_eq!(before, residual.to_data());
+    }
+    for c in [3, 16] {
+        let (x, weight, bias) = (noise([2, 4, 6, c]), noise([16, c, 3, 3]), noise([16]));
+        let packed = PackedConv::new(weight.clone(), Some(bias.clone()), 1, 1, [8, 12]).after_upsampling();
+        let weight = Tensor::<4>::from_data(weight.to_data(), &device());
+        let bias = Tensor::<1>::from_data(bias.to_data(), &device());
+        compare!(
+            format!("frozen after upsampling, {c}"),
+            [x],
+            ops::conv2d_frozen(x.clone(), &packed, None),
+            reference::conv2d(reference::upsample2(x.clone()), weight.clone(), Some(bias.clone()), 1, 1)
+        );
     }
     let (x, weight, bias) = (noise([5, 7]), noise([9, 7]), noise([9]));
     let packed = PackedConv::linear(weight.clone(), Some(bias.clone()));

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use vipaint_core::prior::{Condition, Context, Prior};
 use vipaint_core::{Level, Schedule};
-use vipaint_zoo::{EdmScales, Header, Network, Parameterization};
+use vipaint_zoo::{Header, Network, Parameterization};
 
 use crate::error::{Error, Result};
 use crate::priors::{Open, Source};
@@ -53,12 +53,12 @@ fn denoise(network: Option<&(Header, Arc<dyn Network>)>, prior: &Prior, input: &
     for (i, (level, condition)) in levels.iter().zip(&conditions).enumerate() {
         let z = z.clone().slice_dim(0, i..i + 1);
         if let Some((header, network)) = network {
-            let (scale, time) = match header.parameterization {
-                Parameterization::Edm { sigma_data } => {
-                    let scales = EdmScales::new(level.ratio(), sigma_data);
+            let (scale, time) = match header.parameterization.preconditioning() {
+                Ok(preconditioning) => {
+                    let scales = preconditioning.scales(level.ratio());
                     (scales.input / level.alpha, scales.noise)
                 }
-                Parameterization::Head { .. } => (1.0, level.t),
+                Err(_) => (1.0, level.t),
             };
             let condition = std::slice::from_ref(condition);
             network.check(condition).map_err(|problem| wrong(input.name, problem))?;
@@ -158,12 +158,13 @@ impl Input<'_> {
         if shape != [batch] {
             return Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not [{batch}]")));
         }
+        let preconditioning = head.and_then(|head| head.preconditioning().ok());
         let level = |value: &f32| {
             let value = f64::from(*value);
-            let ratio = match (tensor, head) {
+            let ratio = match (tensor, &preconditioning) {
                 ("sigma", _) => value,
-                (_, Some(Parameterization::Edm { .. })) => (4.0 * value).exp(),
-                (_, Some(Parameterization::Head { .. }) | None) => schedule.level(value).ratio(),
+                (_, Some(preconditioning)) => preconditioning.sigma(value),
+                (_, None) => schedule.level(value).ratio(),
             };
             let level = match schedule {
                 // A network trained under it takes any noise level, beyond the ends of its grids, too.
@@ -184,7 +185,9 @@ impl Input<'_> {
             Some((shape, values)) if shape.len() == dimensions && shape[0] == batch => {
                 Ok(Some((shape[1..].to_vec(), values)))
             }
-            Some((shape, _)) => Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not of {batch} samples"))),
+            Some((shape, _)) => {
+                Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not of {batch} samples")))
+            }
             None => Ok(None),
         };
         let (tokens, pooled) = (rows("context", 3)?, rows("pooled", 2)?);

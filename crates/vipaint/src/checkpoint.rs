@@ -47,7 +47,8 @@ impl Place {
         }
         let place = Self { path, preset };
         if place.path.is_dir() && !place.is_model() {
-            let problem = format!("the folder {} holds no weights by the names that diffusers gives", place.path.display());
+            let problem =
+                format!("the folder {} holds no weights by the names that diffusers gives", place.path.display());
             return Err(Error::usage("--prior", problem, "give the file in it"));
         }
         Ok(Some(place))

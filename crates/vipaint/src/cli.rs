@@ -233,6 +233,9 @@ pub enum Prior {
         /// Measure the architecture with random weights.
         #[arg(long)]
         random_weights: bool,
+        /// Keep the random weights in half precision; arithmetic stays in single precision.
+        #[arg(long, requires = "random_weights")]
+        half_weights: bool,
         /// Measure the decoder.
         #[arg(long)]
         decode: bool,

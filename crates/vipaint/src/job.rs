@@ -13,7 +13,7 @@ use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
 use vipaint_core::sampler::{Draw, Samples};
 
 use crate::error::{Error, Result};
-use crate::memory;
+use crate::memory::{self, Sample};
 use crate::picture::Workspace;
 use crate::restore::{Restoration, in_units};
 use crate::scene::{Input, Scene};
@@ -193,18 +193,14 @@ impl Job {
     /// A fit before its first step, and what its start cost, if the method is one that fits.
     fn start(&self) -> Result<Option<(Fit, Stage)>> {
         let Some(vipaint) = self.settings.vipaint() else { return Ok(None) };
-        memory::fit(vipaint.fit_options(), self.values())?;
+        let options = vipaint.fit_options();
+        memory::fit(options, Sample::of(&self.problem.prior, options.fit_cfg_scale))?;
         self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed)).map(Some)
     }
 
     fn draw_of(&self, amount: Amount) -> Result<Draw> {
-        let batch = memory::batch(amount.batch, self.values())?;
+        let batch = memory::batch(amount.batch, Sample::of(&self.problem.prior, self.settings.cfg_scale))?;
         Ok(Draw { seed: self.seed, indices: 0..amount.samples, batch })
-    }
-
-    /// Values of a sample.
-    fn values(&self) -> usize {
-        self.problem.prior.shape().iter().product()
     }
 
     fn timed<T>(&self, work: impl FnOnce(&Self) -> vipaint_core::Result<T>) -> Result<(T, Stage)> {

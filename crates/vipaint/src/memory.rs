@@ -1,11 +1,12 @@
 //! Memory, estimated before the work starts: batches are made small enough, and a fit that cannot fit is refused.
 
 use vipaint_core::posterior::FitOptions;
+use vipaint_core::prior::{Footprint, Prior};
 
 use crate::error::{Error, Result};
 
-/// Bytes that a network call with its gradient takes for each value of a sample: 1.3 KiB for the embedded prior, with a
-/// margin for wider networks.
+/// Bytes that a network call with its gradient takes for each value of a sample, where the architecture does not tell: 1.3 KiB
+/// for the embedded prior, with a margin for wider networks.
 const PER_VALUE: u64 = 4096;
 /// The part of the available memory that is used.
 const PART: u64 = 2;
@@ -31,45 +32,74 @@ fn kilobytes(file: &str, key: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// Samples of `values` values that can go through a network together.
-fn room(available: Option<u64>, values: usize) -> usize {
-    available.map_or(usize::MAX, |bytes| (bytes / PART / PER_VALUE / values.max(1) as u64) as usize)
+/// What a sample takes, from a call of the denoiser to its gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    denoiser: u64,
+    decoder: u64,
+}
+
+impl Sample {
+    /// Of a prior under guidance: away from another condition there are two calls.
+    pub fn of(prior: &Prior, cfg_scale: f64) -> Self {
+        let values: u64 = prior.shape().iter().map(|side| *side as u64).product();
+        let Footprint { denoiser, decoder } =
+            prior.footprint.unwrap_or(Footprint { denoiser: values * PER_VALUE, decoder: 0 });
+        Self { denoiser: denoiser * if cfg_scale == 1.0 { 1 } else { 2 }, decoder }
+    }
+}
+
+/// What may be used.
+fn room(available: Option<u64>) -> u64 {
+    available.map_or(u64::MAX, |bytes| bytes / PART)
 }
 
 /// The largest batch up to `asked` for which there is memory.
 ///
 /// # Errors
 /// [`Error::Resource`] when there is none for a single sample.
-pub(crate) fn batch(asked: usize, values: usize) -> Result<usize> {
-    fitting_batch(asked, room(available(), values))
+pub(crate) fn batch(asked: usize, sample: Sample) -> Result<usize> {
+    fitting_batch(asked, room(available()), sample)
 }
 
-fn fitting_batch(asked: usize, room: usize) -> Result<usize> {
-    if room == 0 {
-        return Err(short("one sample", "close other programs, or take a smaller prior"));
+fn fitting_batch(asked: usize, room: u64, sample: Sample) -> Result<usize> {
+    let needed = (sample.denoiser + sample.decoder).max(1);
+    match usize::try_from(room / needed).unwrap_or(usize::MAX) {
+        0 => Err(short("one sample", needed, room, "close other programs, or take a smaller prior")),
+        most => Ok(asked.min(most)),
     }
-    Ok(asked.min(room))
 }
 
 /// Checks that a fit's step, whose samples cannot be split, has enough memory.
 ///
 /// # Errors
 /// [`Error::Resource`] when it has not.
-pub(crate) fn fit(options: &FitOptions, values: usize) -> Result<()> {
-    // A step keeps the calls at all keypoints until its gradient is taken.
+pub(crate) fn fit(options: &FitOptions, sample: Sample) -> Result<()> {
+    // A step keeps the calls at all keypoints until its gradient is taken, and decodes at the last.
     let keypoints = options.k.max(options.keypoints.len());
-    let together = options.mc_samples.saturating_mul(keypoints);
-    let together = together.saturating_add(options.prior_steps.saturating_mul(options.prior_samples));
-    if together.max(options.init_samples) > room(available(), values) {
-        return Err(short("a step of the fit", "lower mc_samples, prior_samples or init_samples with --set"));
+    let (mc, init) = (options.mc_samples as u64, options.init_samples as u64);
+    let calls = mc.saturating_mul(keypoints as u64);
+    let calls = calls.saturating_add((options.prior_steps as u64).saturating_mul(options.prior_samples as u64));
+    let bytes = |calls: u64, decoded: u64| {
+        calls.saturating_mul(sample.denoiser).saturating_add(decoded.saturating_mul(sample.decoder))
+    };
+    let (needed, room) = (bytes(calls, mc).max(bytes(init, init)), room(available()));
+    if needed > room {
+        let remedy = "lower mc_samples, prior_samples or init_samples with --set";
+        return Err(short("a step of the fit", needed, room, remedy));
     }
     Ok(())
 }
 
-fn short(what: &str, remedy: &str) -> Error {
+fn short(what: &str, needed: u64, room: u64, remedy: &str) -> Error {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     Error::Resource {
         what: "memory".into(),
-        problem: format!("there is not enough for {what}"),
+        problem: format!(
+            "there is not enough for {what}: about {:.1} GiB, of {:.1} to be used",
+            gib(needed),
+            gib(room)
+        ),
         remedy: remedy.to_owned(),
     }
 }
@@ -78,20 +108,21 @@ fn short(what: &str, remedy: &str) -> Error {
 mod tests {
     use super::*;
 
+    const SAMPLE: Sample = Sample { denoiser: 3 << 20, decoder: 1 << 20 };
+
     #[test]
     fn batches_shrink_to_what_fits() {
-        let gib = Some(1 << 30);
-        assert_eq!(room(gib, 1024), 128);
-        assert_eq!(room(None, 1024), usize::MAX);
-        assert_eq!(fitting_batch(8, 128).ok(), Some(8));
-        assert_eq!(fitting_batch(500, 128).ok(), Some(128));
-        assert!(fitting_batch(1, room(Some(1 << 20), 1024)).is_err_and(|error| error.exit_code() == 4));
+        assert_eq!(room(Some(1 << 30)), 1 << 29);
+        assert_eq!(room(None), u64::MAX);
+        assert_eq!(fitting_batch(8, 1 << 29, SAMPLE).ok(), Some(8));
+        assert_eq!(fitting_batch(500, 1 << 29, SAMPLE).ok(), Some(128));
+        assert!(fitting_batch(1, (4 << 20) - 1, SAMPLE).is_err_and(|error| error.exit_code() == 4));
     }
 
     #[test]
     fn a_fit_beyond_all_memory_is_refused() {
         let options = FitOptions { mc_samples: usize::MAX, ..FitOptions::default() };
-        assert_eq!(fit(&options, 1024).is_err(), available().is_some());
-        assert!(fit(&FitOptions::default(), 1).is_ok());
+        assert_eq!(fit(&options, SAMPLE).is_err(), available().is_some());
+        assert!(fit(&FitOptions::default(), Sample { denoiser: 1, decoder: 1 }).is_ok());
     }
 }

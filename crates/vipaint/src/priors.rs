@@ -200,9 +200,9 @@ pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
     let Some(encoder) = &prior.text else {
         return Err(Error::usage(option, format!("prior {} reads no text", prior.name), "leave the option out"));
     };
-    let read = encoder.read(text);
+    let read = encoder.read(text)?;
     let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
-    let nothing_known = read.context == encoder.read("").context;
+    let nothing_known = read.context == encoder.read("")?.context;
     if nothing_known {
         let problem = if read.unknown.is_empty() {
             "says nothing".to_owned()

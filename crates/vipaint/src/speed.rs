@@ -24,6 +24,8 @@ pub struct Ask {
     pub decode: bool,
     /// Random weights instead of the prior's.
     pub random_weights: bool,
+    /// With random weights: kept in half precision.
+    pub half_weights: bool,
     /// Calls of each kind; their median counts.
     pub rounds: usize,
 }
@@ -87,6 +89,7 @@ fn random(ask: &Ask) -> Result<Value> {
     let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
     let (weights, device) = (RandomWeights::default(), Device::flex());
     let loader = Loader::new(&weights, &device);
+    let loader = if ask.half_weights { loader.halved() } else { loader };
     if ask.decode {
         let Some(config) = &header.autoencoder else { return Err(no_decoder(&ask.prior)) };
         let inventory = Inventory::of(|loader| config.build_decoder(loader, shape[1])).map_err(refused)?;
@@ -146,6 +149,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "prior": ask.prior,
         "part": if ask.decode { "decoder" } else { "denoiser" },
         "random_weights": ask.random_weights,
+        "half_weights": ask.half_weights,
         "batch": ask.batch,
         "shape": [c, h, w],
         "parameters": inventory.parameters(),
@@ -157,6 +161,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "load_peak_bytes": load.peak,
         "forward_ms": forward,
         "forward_vjp_ms": forward_vjp,
+        "held_bytes": ask.batch as u64 * inventory.held_bytes(),
         "peak_bytes": memory::peak(),
     }))
 }

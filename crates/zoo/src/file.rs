@@ -6,13 +6,13 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use safetensors::tensor::SafeTensors;
 use sha2::{Digest, Sha256};
-use vipaint_core::prior::{Denoiser, Prior};
+use vipaint_core::prior::{Denoiser, Footprint, Prior};
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::text_unet;
 use crate::unet::UNet;
 use crate::{
-    Edm, Error, Family, Headed, Header, Loader, Network, Parameterization, Result, Source, read_weights, write_weights,
+    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Result, Source, read_weights, write_weights,
 };
 
 /// The metadata key of the description.
@@ -77,17 +77,26 @@ pub fn assemble(header: Header, source: &dyn Source) -> Result<Loaded> {
     let device = Device::flex();
     let (network, autoencoder) = header.build(&Loader::new(source, &device))?;
     let mut prior = with_network(header.clone(), network.clone());
+    prior.footprint = Some(footprint(&header)?);
     if let Some(autoencoder) = autoencoder {
         prior.autoencoder = Arc::new(autoencoder);
     }
     Ok(Loaded { header, network, prior })
 }
 
+/// Memory of calls, by the architecture.
+fn footprint(header: &Header) -> Result<Footprint> {
+    let side = header.network.shape()[1];
+    let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
+    let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
+    Ok(Footprint { denoiser: header.network.inventory()?.held_bytes(), decoder })
+}
+
 /// The prior that `header` describes, but for its autoencoder.
 pub fn with_network(header: Header, network: Arc<dyn Network>) -> Prior {
-    let denoiser: Arc<dyn Denoiser> = match header.parameterization {
-        Parameterization::Edm { sigma_data } => Arc::new(Edm::new(network, sigma_data)),
-        Parameterization::Head { head } => Arc::new(Headed::new(network, head)),
+    let denoiser: Arc<dyn Denoiser> = match header.parameterization.preconditioning() {
+        Ok(preconditioning) => Arc::new(Edm::preconditioned(network, preconditioning)),
+        Err(head) => Arc::new(Headed::new(network, head)),
     };
     let mut prior = Prior::new(header.name, denoiser, header.schedule, header.data_std);
     prior.classes = header.classes;

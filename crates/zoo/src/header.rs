@@ -7,7 +7,7 @@ use serde_json::Value;
 use vipaint_core::Schedule;
 use vipaint_core::prior::Head;
 
-use crate::{Error, Family, Inventory, Loader, Network, Result, autoencoder};
+use crate::{Error, Family, Inventory, Loader, Network, Preconditioning, Result, autoencoder};
 
 /// The version of the description that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -26,6 +26,42 @@ pub enum Parameterization {
         /// What the network predicts.
         head: Head,
     },
+    /// [`crate::Preconditioning::Vp`].
+    Vp {
+        /// Extent of the slope of `beta(t) = beta_d t + beta_min`.
+        beta_d: f64,
+        /// Slope at the start.
+        beta_min: f64,
+        /// Timesteps the network counts.
+        steps: f64,
+    },
+    /// [`crate::Preconditioning::Ve`].
+    Ve,
+    /// [`crate::Preconditioning::Iddpm`].
+    Iddpm {
+        /// Bound of the change of `alpha_bar` at high noise.
+        c_1: f64,
+        /// Offset of the cosine.
+        c_2: f64,
+        /// Timesteps of the table.
+        steps: usize,
+    },
+}
+
+impl Parameterization {
+    /// The factors of [`crate::Edm`].
+    ///
+    /// # Errors
+    /// What the network predicts, if it has none.
+    pub fn preconditioning(&self) -> Result<Preconditioning, Head> {
+        Ok(match *self {
+            Self::Edm { sigma_data } => Preconditioning::Edm { sigma_data },
+            Self::Vp { beta_d, beta_min, steps } => Preconditioning::Vp { beta_d, beta_min, steps },
+            Self::Ve => Preconditioning::Ve,
+            Self::Iddpm { c_1, c_2, steps } => Preconditioning::iddpm(c_1, c_2, steps),
+            Self::Head { head } => return Err(head),
+        })
+    }
 }
 
 /// The description of a prior, kept as JSON in the file's metadata.
@@ -104,7 +140,7 @@ impl Header {
         Inventory::of(|loader| self.build(loader))
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let fail = |problem: &str| Err(Error::Header(problem.to_string()));
         let positive = |x: f64| x.is_finite() && x > 0.0;
         self.network.validate()?;
@@ -124,10 +160,21 @@ impl Header {
         if !(low.is_finite() && high.is_finite() && low < high) {
             return fail("value_range: must be two increasing numbers");
         }
-        if let Parameterization::Edm { sigma_data } = self.parameterization
-            && !positive(sigma_data)
-        {
-            return fail("parameterization: sigma_data must be positive");
+        match self.parameterization {
+            Parameterization::Edm { sigma_data } if !positive(sigma_data) => {
+                return fail("parameterization: sigma_data must be positive");
+            }
+            Parameterization::Vp { beta_d, beta_min, steps }
+                if ![beta_d, beta_min, steps].into_iter().all(positive) =>
+            {
+                return fail("parameterization: beta_d, beta_min and steps (M) must be positive");
+            }
+            Parameterization::Iddpm { c_1, c_2, steps }
+                if !(positive(c_1) && c_1 < 1.0 && positive(c_2) && (2..=MAX_STEPS).contains(&steps)) =>
+            {
+                return fail("parameterization: needs 0 < c_1 < 1, c_2 > 0 and 2 to 100000 steps (M)");
+            }
+            _ => {}
         }
         match &self.schedule {
             Schedule::Ve { sigma_min, sigma_max, rho } => {

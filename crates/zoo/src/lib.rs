@@ -1,6 +1,10 @@
 //! Network families, their wrappers into [`vipaint_core::prior::Denoiser`], and prior files.
 
 pub mod autoencoder;
+mod blocks;
+pub mod clip;
+pub mod diffusers;
+pub mod edm;
 mod error;
 pub mod exec;
 mod file;
@@ -14,9 +18,12 @@ pub mod openai;
 mod precondition;
 pub mod presets;
 pub mod recognise;
+mod resample;
 mod source;
+pub mod stable_diffusion;
 pub mod text;
 pub mod text_unet;
+mod time;
 pub mod unet;
 mod weights_file;
 
@@ -25,6 +32,6 @@ pub use file::{Loaded, MAGIC_KEY, assemble, decode, encode, load_bytes, load_fil
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
 pub use loader::{Inventory, Loader, Shape};
 pub use network::{Family, Network};
-pub use precondition::{Edm, EdmScales, Headed};
+pub use precondition::{Edm, EdmScales, Headed, Preconditioning};
 pub use source::{RandomWeights, Renamed, Source};
 pub use weights_file::{read_weights, write_weights};

@@ -17,12 +17,23 @@ pub struct Inventory {
     pub unused: Vec<String>,
     /// Multiply-adds of a forward call on one picture, in convolutions, linear maps and attention.
     pub multiply_adds: u64,
+    /// Values that convolutions and linear maps put out in it.
+    pub outputs: u64,
 }
+
+/// Values held for a gradient for each that convolutions and linear maps put out: layers hold their inputs, which are mostly those,
+/// and some hold intermediate results. Measured with `vipaint prior bench --random-weights`, see docs/stable-diffusion.md.
+const HELD: f64 = 1.15;
 
 impl Inventory {
     /// Number of values of all tensors.
     pub fn parameters(&self) -> usize {
         self.entries.iter().map(Entry::len).sum()
+    }
+
+    /// Bytes that a call on one picture holds until its gradient is taken.
+    pub fn held_bytes(&self) -> u64 {
+        (self.outputs as f64 * HELD * size_of::<f32>() as f64) as u64
     }
 
     /// Takes the inventory of what `build` makes; the result itself, which has no weights, is dropped.
@@ -31,7 +42,7 @@ impl Inventory {
     /// Those of `build`.
     pub fn of<T>(build: impl FnOnce(&Loader<'_>) -> Result<T>) -> Result<Self> {
         let list = RefCell::default();
-        build(&Loader { mode: Mode::List(&list), device: &Device::flex(), path: String::new() })?;
+        build(&Loader { mode: Mode::List(&list), device: &Device::flex(), half: false, path: String::new() })?;
         Ok(list.into_inner())
     }
 }
@@ -48,6 +59,8 @@ enum Mode<'a> {
 pub struct Loader<'a> {
     mode: Mode<'a>,
     device: &'a Device,
+    /// Whether packed weights are kept in half precision.
+    half: bool,
     /// Ends in a dot, or is empty.
     path: String,
 }
@@ -79,7 +92,18 @@ impl Shape {
 impl<'a> Loader<'a> {
     /// The root, with weights from `source`, kept on `device` (a plain one).
     pub fn new(source: &'a dyn Source, device: &'a Device) -> Self {
-        Self { mode: Mode::Load(source), device, path: String::new() }
+        Self { mode: Mode::Load(source), device, half: false, path: String::new() }
+    }
+
+    /// The same, but the layers made from here on keep their weights in half precision, for half the memory; arithmetic stays in
+    /// single precision.
+    #[must_use]
+    pub fn halved(self) -> Self {
+        Self { half: true, ..self }
+    }
+
+    fn finish(&self, linear: Linear) -> Linear {
+        if self.half { linear.halved() } else { linear }
     }
 
     /// The place `name` below this one.
@@ -134,6 +158,13 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Notes values that are put out.
+    fn outputs(&self, values: usize) {
+        if let Mode::List(list) = self.mode {
+            list.borrow_mut().outputs += values as u64;
+        }
+    }
+
     /// `name.weight` and `name.bias`.
     ///
     /// # Errors
@@ -143,11 +174,27 @@ impl<'a> Loader<'a> {
         let at = self.at(name);
         let cells: usize = sides.iter().map(|side| side / stride).product();
         at.count(c_in * c_out * kernel * kernel * cells);
+        at.outputs(c_out * cells);
         let weight = at.tensor("weight", [c_out, c_in, kernel, kernel])?;
         let bias = at.tensor("bias", [c_out])?;
         Ok(match self.mode {
-            Mode::Load(_) => Conv2d::new(weight, Some(bias), stride, padding, sides),
+            Mode::Load(_) => {
+                let conv = Conv2d::new(weight, Some(bias), stride, padding, sides);
+                if self.half { conv.halved() } else { conv }
+            }
             Mode::List(_) => Conv2d::new(weight, Some(bias), 1, Padding::Same, [1, 1]),
+        })
+    }
+
+    /// [`Self::conv`] after nearest-neighbour upsampling by two; `shape` is that of the convolution.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn conv_after_upsampling(&self, name: impl std::fmt::Display, shape: Shape) -> Result<Conv2d> {
+        let conv = self.conv(name, shape)?;
+        Ok(match self.mode {
+            Mode::Load(_) => conv.after_upsampling(),
+            Mode::List(_) => conv,
         })
     }
 
@@ -164,8 +211,9 @@ impl<'a> Loader<'a> {
     ) -> Result<Linear> {
         let at = self.at(name);
         at.count(c_in * c_out * rows);
+        at.outputs(c_out * rows);
         let weight = at.tensor("weight", [c_out, c_in])?;
-        Ok(Linear::new(weight, if bias { Some(at.tensor("bias", [c_out])?) } else { None }))
+        Ok(self.finish(Linear::new(weight, if bias { Some(at.tensor("bias", [c_out])?) } else { None })))
     }
 
     /// A linear map that the checkpoint keeps as a convolution: a weight with `ones` more dimensions of size one.
@@ -198,6 +246,7 @@ impl<'a> Loader<'a> {
     ) -> Result<[Linear; N]> {
         let at = self.at(name);
         at.count(c_in * c_out * rows * N);
+        at.outputs(c_out * rows * N);
         let shape = [vec![N * c_out, c_in], vec![1; ones]].concat();
         let (weight, bias) = (at.values("weight", &shape)?, at.values("bias", &[N * c_out])?);
         let (Some(weight), Some(bias)) = (weight, bias) else {
@@ -206,7 +255,7 @@ impl<'a> Loader<'a> {
         Ok(place.map(|place| {
             let values = (0..c_out).flat_map(|i| weight[place(i) * c_in..][..c_in].iter().copied()).collect();
             let offsets = (0..c_out).map(|i| bias[place(i)]).collect();
-            Linear::new(self.make(values, [c_out, c_in]), Some(self.make(offsets, [c_out])))
+            self.finish(Linear::new(self.make(values, [c_out, c_in]), Some(self.make(offsets, [c_out]))))
         }))
     }
 

@@ -6,7 +6,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use vipaint_core::prior::Condition;
 
-use crate::{Inventory, Loader, Result, openai, unet};
+use crate::diffusers::unet2d;
+use crate::{Inventory, Loader, Result, edm, openai, unet};
 
 /// A network's raw call.
 pub trait Network: Send + Sync {
@@ -59,6 +60,10 @@ pub enum Family {
     Unet(unet::Config),
     /// [`openai::UNet`].
     Openai(openai::Config),
+    /// [`edm::UNet`].
+    Edm(edm::Config),
+    /// [`unet2d::UNet`].
+    Unet2d(unet2d::Config),
 }
 
 impl Family {
@@ -70,6 +75,8 @@ impl Family {
         match self {
             Self::Unet(config) => config.validate(),
             Self::Openai(config) => config.validate(),
+            Self::Edm(config) => config.validate(),
+            Self::Unet2d(config) => config.validate(),
         }
     }
 
@@ -78,6 +85,8 @@ impl Family {
         match self {
             Self::Unet(config) => config.classes,
             Self::Openai(config) => config.classes(),
+            Self::Edm(config) => config.label_dim,
+            Self::Unet2d(config) => config.classes(),
         }
     }
 
@@ -86,6 +95,8 @@ impl Family {
         let (channels, side) = match self {
             Self::Unet(config) => (config.channels, config.size),
             Self::Openai(config) => (config.in_channels, config.image_size),
+            Self::Edm(config) => (config.img_channels, config.img_resolution),
+            Self::Unet2d(config) => (config.in_channels, config.sample_size),
         };
         [channels, side, side]
     }
@@ -96,6 +107,8 @@ impl Family {
         match &mut self {
             Self::Unet(config) => config.size = side,
             Self::Openai(config) => config.image_size = side,
+            Self::Edm(config) => config.img_resolution = side,
+            Self::Unet2d(config) => config.sample_size = side,
         }
         self
     }
@@ -108,6 +121,8 @@ impl Family {
         Ok(match self {
             Self::Unet(config) => Arc::new(config.load(loader)?),
             Self::Openai(config) => Arc::new(config.build(loader)?),
+            Self::Edm(config) => Arc::new(config.build(loader)?),
+            Self::Unet2d(config) => Arc::new(config.build(loader)?),
         })
     }
 
@@ -116,7 +131,7 @@ impl Family {
         let class = (self.classes() > 0).then_some(0);
         let context = match self {
             Self::Openai(config) => config.example_text().map(Arc::new),
-            Self::Unet(_) => None,
+            Self::Unet(_) | Self::Edm(_) | Self::Unet2d(_) => None,
         };
         Condition { class, context }
     }
@@ -136,7 +151,7 @@ impl Family {
     pub fn multiply_adds(&self) -> Result<u64> {
         Ok(match self {
             Self::Unet(config) => config.multiply_adds(),
-            Self::Openai(_) => self.inventory()?.multiply_adds,
+            Self::Openai(_) | Self::Edm(_) | Self::Unet2d(_) => self.inventory()?.multiply_adds,
         })
     }
 }

@@ -4,8 +4,9 @@ use vipaint_core::Schedule;
 use vipaint_core::prior::Head;
 use vipaint_core::schedule::Betas;
 
+use crate::diffusers::unet2d;
 use crate::openai::{Config, Transformer};
-use crate::{Family, HEADER_FORMAT, Header, Parameterization, autoencoder};
+use crate::{Family, HEADER_FORMAT, Header, Parameterization, autoencoder, edm};
 
 /// A known prior.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,35 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "adm-imagenet-256-class", about: "ImageNet 256x256, class-conditional (OpenAI)", describe: adm256 },
     Preset { name: "adm-imagenet-512", about: "ImageNet 512x512, class-conditional (OpenAI)", describe: adm512 },
     Preset { name: "adm-ffhq-256", about: "FFHQ faces 256x256 (as used by DPS)", describe: adm_ffhq },
+    Preset {
+        name: "edm-cifar10-32x32-cond-vp",
+        about: "CIFAR-10 32x32, class-conditional (NVIDIA)",
+        describe: edm::cifar_cond_vp,
+    },
+    Preset {
+        name: "edm-cifar10-32x32-cond-ve",
+        about: "CIFAR-10 32x32, class-conditional (NVIDIA)",
+        describe: edm::cifar_cond_ve,
+    },
+    Preset { name: "edm-cifar10-32x32-uncond-vp", about: "CIFAR-10 32x32 (NVIDIA)", describe: edm::cifar_vp },
+    Preset { name: "edm-cifar10-32x32-uncond-ve", about: "CIFAR-10 32x32 (NVIDIA)", describe: edm::cifar_ve },
+    Preset { name: "edm-ffhq-64x64-uncond-vp", about: "FFHQ faces 64x64 (NVIDIA)", describe: edm::faces_vp },
+    Preset { name: "edm-ffhq-64x64-uncond-ve", about: "FFHQ faces 64x64 (NVIDIA)", describe: edm::faces_ve },
+    Preset { name: "edm-afhqv2-64x64-uncond-vp", about: "AFHQv2 animal faces 64x64 (NVIDIA)", describe: edm::faces_vp },
+    Preset { name: "edm-afhqv2-64x64-uncond-ve", about: "AFHQv2 animal faces 64x64 (NVIDIA)", describe: edm::faces_ve },
+    Preset {
+        name: "edm-imagenet-64x64-cond-adm",
+        about: "ImageNet 64x64, class-conditional (NVIDIA)",
+        describe: edm::imagenet_adm,
+    },
+    Preset { name: "ddpm-cifar10-32", about: "CIFAR-10 32x32 (google, Ho et al.)", describe: unet2d::ddpm_32 },
+    Preset {
+        name: "ddpm-celebahq-256",
+        about: "CelebA-HQ faces 256x256 (google, Ho et al.)",
+        describe: unet2d::ddpm_256,
+    },
+    Preset { name: "ddpm-church-256", about: "LSUN churches 256x256 (google, Ho et al.)", describe: unet2d::ddpm_256 },
+    Preset { name: "ddpm-bedroom-256", about: "LSUN bedrooms 256x256 (google, Ho et al.)", describe: unet2d::ddpm_256 },
 ];
 
 /// A standard deviation of pictures in [-1, 1].

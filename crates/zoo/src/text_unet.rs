@@ -213,7 +213,7 @@ impl Header {
         network.unet.pack();
         autoencoder.pack();
         let reader = Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text });
-        let nothing = reader.read("").context;
+        let nothing = reader.embed("").context;
         let denoiser = LatentDenoiser { unet: network.unet, nothing, sigma_data: self.sigma_data };
         let mut prior = Prior::new(self.name.clone(), Arc::new(denoiser), self.schedule.clone(), self.sigma_data);
         let per_channel = |list: &[f64]| list.iter().map(|x| *x as f32).collect();
@@ -262,14 +262,20 @@ struct TextReader {
     encoder: text::Encoder,
 }
 
-impl TextEncoder for TextReader {
-    fn read(&self, text: &str) -> ReadText {
+impl TextReader {
+    fn embed(&self, text: &str) -> ReadText {
         let tokens = self.config.tokenize(text);
         let embedded = self.encoder.forward(&[tokens.ids], &Device::flex());
         let shape = [self.config.length, self.config.width];
         let values = embedded.into_data().iter::<f32>().collect();
         let context = Context { tokens: values, shape, pooled: Vec::new() };
         ReadText { context, unknown: tokens.unknown, cut: tokens.cut }
+    }
+}
+
+impl TextEncoder for TextReader {
+    fn read(&self, text: &str) -> vipaint_core::Result<ReadText> {
+        Ok(self.embed(text))
     }
 }
 

@@ -153,7 +153,9 @@ fn what_is_untold_missing_unexpected_or_misshaped_is_named() {
     let header = fixture("guided-everything");
     let all = tensors(&header);
     let said = refusal(&all, "");
-    for part in ["network.image_size", "network.num_heads or", "use_new_attention_order", "schedule", "parameterization"] {
+    for part in
+        ["network.image_size", "network.num_heads or", "use_new_attention_order", "schedule", "parameterization"]
+    {
         assert!(said.contains(part), "{said}");
     }
     let toml = stated(&header);

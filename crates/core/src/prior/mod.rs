@@ -64,6 +64,15 @@ impl std::ops::Sub for Calls {
     }
 }
 
+/// Bytes that calls hold for each sample until their gradient is taken, weights not among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// A call of the denoiser.
+    pub denoiser: u64,
+    /// A call of the decoder; 0 for pixel priors.
+    pub decoder: u64,
+}
+
 /// A denoiser with its schedule and everything a sampler may ask about it.
 #[derive(Clone)]
 pub struct Prior {
@@ -88,6 +97,8 @@ pub struct Prior {
     pub classes: Vec<String>,
     /// The range of picture values, usually `(-1, 1)`.
     pub value_range: (f64, f64),
+    /// Memory that calls need, where the architecture tells.
+    pub footprint: Option<Footprint>,
     denoiser_calls: Arc<AtomicU64>,
     vjp_calls: Arc<AtomicU64>,
 }
@@ -106,6 +117,7 @@ impl Prior {
             text: None,
             classes: Vec::new(),
             value_range: (-1.0, 1.0),
+            footprint: None,
             denoiser_calls: Arc::default(),
             vjp_calls: Arc::default(),
         }

@@ -1,6 +1,7 @@
 //! From prompts to conditions.
 
 use super::Context;
+use crate::Result;
 
 /// What a text encoder made of a text.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,5 +17,8 @@ pub struct ReadText {
 /// Tokenizer and text encoder of a text-conditioned prior.
 pub trait TextEncoder: Send + Sync {
     /// Reads a text; the empty one is what the prior takes for no text.
-    fn read(&self, text: &str) -> ReadText;
+    ///
+    /// # Errors
+    /// [`crate::Error::Denoiser`] when the encoder's weights cannot be read.
+    fn read(&self, text: &str) -> Result<ReadText>;
 }

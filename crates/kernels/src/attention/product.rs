@@ -1,6 +1,7 @@
 //! Small matrix products on strided rows.
 
-use crate::parallel::Shared;
+use crate::parallel::{Shared, pieces};
+use crate::team::{each, parts};
 use crate::tile::{COLS, ROWS, Start, gather};
 use std::ops::Range;
 
@@ -86,26 +87,60 @@ pub(super) fn transposed(b: Rows) -> Vec<f32> {
     packed
 }
 
+/// Multiply-adds that are worth a task of their own: about ten microseconds.
+const GRAIN: usize = 1 << 19;
+
 /// `y = a b`, or `y += a b` if `add`, with `b` packed by [`columns`] or [`transposed`].
 pub(super) fn product(a: Rows, b: &[f32], add: bool, y: RowsMut) {
     assert!(a.count == y.count && b.len() == y.len.div_ceil(COLS) * a.len * COLS, "shapes of a product");
+    let (tiles, panels) = (a.count.div_ceil(ROWS), y.len.div_ceil(COLS));
+    let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * rayon::current_num_threads());
+    if tiles > panels {
+        let of = pieces(tiles, tiles.div_ceil(tasks));
+        each(tasks, |task| part(a, b, add, y, of(task), 0..panels));
+    } else {
+        let of = pieces(panels, panels.div_ceil(tasks));
+        each(tasks, |task| part(a, b, add, y, 0..tiles, of(task)));
+    }
+}
+
+/// Some tiles of rows and some panels of [`product`]. A panel of `b` stays in the nearest cache while all rows use it.
+fn part(a: Rows, b: &[f32], add: bool, y: RowsMut, tiles: Range<usize>, panels: Range<usize>) {
     let zeros = vec![0.0; a.len];
     let mut spare = [0.0; COLS];
     let start = if add { Start::Output } else { Start::Zero };
-    for tile in (0..a.count).step_by(ROWS) {
-        let inside = |i: usize| tile + i < a.count;
-        let rows: [*const f32; ROWS] =
-            std::array::from_fn(|i| if inside(i) { a.row(tile + i).as_ptr() } else { zeros.as_ptr() });
-        for (panel, b) in b.chunks_exact(a.len * COLS).enumerate() {
-            let first = panel * COLS;
+    for panel in panels {
+        let (first, b) = (panel * COLS, &b[panel * a.len * COLS..][..a.len * COLS]);
+        for tile in tiles.clone() {
+            let first_row = tile * ROWS;
+            let inside = |i: usize| first_row + i < a.count;
+            let rows: [*const f32; ROWS] =
+                std::array::from_fn(|i| if inside(i) { a.row(first_row + i).as_ptr() } else { zeros.as_ptr() });
             let places: [*mut f32; ROWS] = std::array::from_fn(|i| {
-                if inside(i) { y.data.at(y.start + (tile + i) * y.stride + first) } else { spare.as_mut_ptr() }
+                if inside(i) { y.data.at(y.start + (first_row + i) * y.stride + first) } else { spare.as_mut_ptr() }
             });
             // SAFETY: every row has `a.len` values, the panel `a.len * COLS`; the places are inside `y` by its
-            // construction, and its holder is the only one to touch them.
+            // construction, and its holder and this task are the only ones to touch them.
             unsafe {
                 gather(rows.as_ptr(), 1, a.len, b.as_ptr(), start, places.as_ptr(), COLS.min(y.len - first));
             }
         }
     }
+}
+
+/// Values of a task of [`turned`].
+const PIECE: usize = 1 << 14;
+
+/// Writes the transpose of `x`, a matrix with rows of `width`, to `y`.
+pub(super) fn turned(x: &[f32], width: usize, y: &mut [f32]) {
+    let height = x.len() / width;
+    let columns = (PIECE / height).clamp(1, width);
+    parts(y, columns * height, |i, y| {
+        let count = y.len() / height;
+        for (row, x) in x.chunks_exact(width).enumerate() {
+            for (column, &value) in x[i * columns..][..count].iter().enumerate() {
+                y[column * height + row] = value;
+            }
+        }
+    });
 }

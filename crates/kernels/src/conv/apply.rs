@@ -5,11 +5,13 @@
 
 use super::pack::{Packed, PackedPass};
 use crate::parallel::{Shared, pieces};
-use crate::tile::{COLS, ROWS, Start, gather};
-use rayon::prelude::*;
+use crate::team::each;
+use crate::tile::{COLS, ROWS, Start};
 
 /// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
 const BLOCK_VALUES: usize = 24 * 1024;
+/// Multiply-adds that are worth a task of their own: about ten microseconds.
+const GRAIN: usize = 1 << 19;
 
 impl Packed {
     /// Maps a batch of source images to target images, plus `bias` (`[target channels]`), plus what is in `target` if
@@ -51,13 +53,12 @@ impl Job<'_> {
         let block = (BLOCK_VALUES / depth).clamp(8 * ROWS, 64 * ROWS) / ROWS * ROWS;
         let blocks = rows.div_ceil(block);
         let panels = self.map.target.channels.div_ceil(COLS);
-        let wanted = 4 * rayon::current_num_threads();
+        let work = rows * depth * self.packed.pass.taps.len() * self.map.target.channels;
+        let wanted = (4 * rayon::current_num_threads()).min(work / GRAIN).max(1);
         let group = if blocks >= wanted { panels } else { (panels * blocks).div_ceil(wanted).max(1) };
         let groups = panels.div_ceil(group);
         let (rows_of, panels_of) = (pieces(rows, block), pieces(panels, group));
-        (0..blocks * groups)
-            .into_par_iter()
-            .for_each(|task| self.block(rows_of(task / groups), panels_of(task % groups)));
+        each(blocks * groups, |task| self.block(rows_of(task / groups), panels_of(task % groups)));
     }
 
     /// Computes target pixels `rows` (counted over the batch) in the channels of `panels`.
@@ -77,7 +78,7 @@ impl Job<'_> {
         for panel in panels {
             let first = panel * COLS;
             let cols = COLS.min(channels - first);
-            let weight = &self.packed.weight[panel * panel_len..][..panel_len];
+            let weight = self.packed.weight.panel(panel * panel_len, panel_len);
             let bias = self.bias.map(|bias| bias[first..][..COLS].as_ptr());
             let start = match (bias, self.add) {
                 (None, false) => Start::Zero,
@@ -94,7 +95,7 @@ impl Job<'_> {
                 // whole panel; `y` are places of `cols` values, which this task alone computes, or `spare`.
                 unsafe {
                     let a = reads.as_ptr().add(tile * taps * ROWS);
-                    gather(a, taps, depth, weight.as_ptr(), start, y.as_ptr(), cols);
+                    weight.gather(a, taps, depth, start, y.as_ptr(), cols);
                 }
             }
         }

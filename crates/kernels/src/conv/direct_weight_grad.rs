@@ -8,8 +8,8 @@ use super::Conv;
 use super::pixel_blocks::{BLOCK_PIXELS, Blocks, PackedBlock};
 use crate::parallel::{give, pieces, take};
 use crate::simd::{Simd, multiversion};
+use crate::team::{map, parts};
 use crate::tile::{COLS, ROWS};
-use rayon::prelude::*;
 
 /// Chunks at most: what can run at once.
 const CHUNKS: usize = 8;
@@ -36,7 +36,7 @@ pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
     let mut buffer = take(chunks * size);
     let sums = &mut buffer[..chunks * size]; // [chunk][panel of c_out][panel of c_in][tap][ROWS][COLS]
     sums.fill(0.0);
-    sums.par_chunks_mut(size).enumerate().for_each(|(chunk, sum)| {
+    parts(sums, size, |chunk, sum| {
         let mut packed = PackedBlock::new(&blocks);
         for block in blocks_of(chunk) {
             packed.fill(&blocks, block, x, g);
@@ -45,12 +45,12 @@ pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
     });
 
     let (sum, others) = sums.split_at_mut(size);
-    sum.par_chunks_mut(PIECE).enumerate().for_each(|(i, sum)| {
+    parts(sum, PIECE, |i, sum| {
         for other in others.chunks_exact(size) {
             sum.iter_mut().zip(&other[i * PIECE..]).for_each(|(sum, value)| *sum += value);
         }
     });
-    dw.par_chunks_mut(conv.c_in * area).enumerate().for_each(|(o, row)| {
+    parts(dw, conv.c_in * area, |o, row| {
         for (i, value) in row.iter_mut().enumerate() {
             let (c, tap) = (i / area, i % area);
             let tile = ((o / COLS) * x_panels + c / ROWS) * area + tap;
@@ -63,7 +63,8 @@ pub fn direct_weight_grad(conv: &Conv, x: &[f32], g: &[f32], dw: &mut [f32]) {
 /// `db[o] = sum_r g[r, o]` over rows of `c_out` values.
 pub fn bias_grad(c_out: usize, g: &[f32], db: &mut [f32]) {
     assert!(c_out == db.len() && g.len().is_multiple_of(c_out), "rows of {c_out} values");
-    let partial: Vec<Vec<f32>> = g.par_chunks(c_out * BLOCK_PIXELS).map(|rows| column_sums(c_out, rows)).collect();
+    let blocks: Vec<&[f32]> = g.chunks(c_out * BLOCK_PIXELS).collect();
+    let partial = map(blocks.len(), |i| column_sums(c_out, blocks[i]));
     for (o, db) in db.iter_mut().enumerate() {
         // In double precision: there may be many blocks.
         *db = partial.iter().map(|sum| f64::from(sum[o])).sum::<f64>() as f32;

@@ -1,12 +1,17 @@
 //! Convolutions with constant weights, packed once.
 
+use super::pointwise::{self, Pointwise};
 use super::winograd::{Tile, Winograd, serves};
 use super::{Conv, Packed};
+use crate::elementwise::{upsample2, upsample2_vjp};
+use crate::parallel::with_scratch;
 
 /// Pairs of channels up to which the larger tiles are worth their memory, four times that of the weights.
 const LARGE: usize = 1 << 19;
-/// Pairs of channels whose transformed weights are read from memory anew for every block of tiles.
-const MEDIUM: usize = 1 << 16;
+/// The same for images of few tiles.
+const MEDIUM: usize = 1 << 18;
+/// The same for images of very few tiles, whose transformed weights are read from memory anew for each.
+const SMALL: usize = 1 << 16;
 
 /// A convolution whose weights never change, and its adjoint.
 ///
@@ -17,11 +22,14 @@ pub struct Frozen {
     conv: Conv,
     kind: Kind,
     bias: Vec<f32>,
+    /// Whether nearest-neighbour upsampling by two comes before.
+    doubled: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Kind {
     Winograd(Winograd),
+    Pointwise(Pointwise),
     Direct { forward: Packed, adjoint: Packed },
 }
 
@@ -32,9 +40,42 @@ impl Frozen {
         assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
         let kind = match tile(conv) {
             Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
+            None if pointwise::serves(conv) => Kind::Pointwise(Pointwise::new(conv, weight)),
             None => Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) },
         };
-        Self { conv: *conv, kind, bias: bias.to_vec() }
+        Self { conv: *conv, kind, bias: bias.to_vec(), doubled: false }
+    }
+
+    /// The same layer after nearest-neighbour upsampling by two: its input has half the sides of the convolution's, which are
+    /// even.
+    #[must_use]
+    pub fn after_upsampling(self) -> Self {
+        let Conv { height, width, .. } = self.conv;
+        assert!(height.is_multiple_of(2) && width.is_multiple_of(2), "sides of an upsampled image: {:?}", self.conv);
+        Self { doubled: true, ..self }
+    }
+
+    /// Height and width of the input.
+    pub fn input_sides(&self) -> [usize; 2] {
+        let shift = u32::from(self.doubled);
+        [self.conv.height >> shift, self.conv.width >> shift]
+    }
+
+    /// The same layer with its packed weights rounded to half precision; arithmetic stays in single precision.
+    ///
+    /// Each packed weight is off by at most `2^-11` of itself (and `2^-25` where it is below `2^-14`): for direct summation
+    /// a result by that share of the sum of its terms' magnitudes, for Winograd's algorithm by that of its products'.
+    #[must_use]
+    pub fn halved(mut self) -> Self {
+        match &mut self.kind {
+            Kind::Winograd(winograd) => winograd.halve(),
+            Kind::Pointwise(pointwise) => pointwise.halve(),
+            Kind::Direct { forward, adjoint } => {
+                forward.halve();
+                adjoint.halve();
+            }
+        }
+        self
     }
 
     /// The layer's shape.
@@ -44,27 +85,45 @@ impl Frozen {
 
     /// The convolution of a batch, plus what is in `y` if `add`.
     pub fn apply(&self, x: &[f32], add: bool, y: &mut [f32]) {
-        match &self.kind {
-            Kind::Winograd(winograd) => winograd.apply(x, Some(&self.bias), add, y),
-            Kind::Direct { forward, .. } => forward.apply(x, Some(&self.bias), add, y),
+        let bias = Some(&self.bias[..]);
+        let packed = match &self.kind {
+            Kind::Winograd(winograd) => return winograd.apply(self.doubled, x, bias, add, y),
+            Kind::Pointwise(pointwise) => pointwise.packed(),
+            Kind::Direct { forward, .. } => forward,
+        };
+        if !self.doubled {
+            return packed.apply(x, bias, add, y);
         }
+        with_scratch(4 * x.len(), |large| {
+            upsample2(self.conv.width / 2, self.conv.c_in, x, large);
+            packed.apply(large, bias, add, y);
+        });
     }
 
     /// The gradient of the input from `g`, that of the output.
     pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
-        match &self.kind {
-            Kind::Winograd(winograd) => winograd.input_grad(g, dx),
+        let before_halving = |dx: &mut [f32]| match &self.kind {
+            Kind::Winograd(winograd) => winograd.input_grad(self.doubled, g, dx),
+            Kind::Pointwise(pointwise) => pointwise.input_grad(g, dx),
             Kind::Direct { adjoint, .. } => adjoint.apply(g, None, false, dx),
+        };
+        if !self.doubled || matches!(self.kind, Kind::Winograd(_)) {
+            return before_halving(dx);
         }
+        with_scratch(4 * dx.len(), |large| {
+            before_halving(large);
+            upsample2_vjp(self.conv.width / 2, self.conv.c_in, large, dx);
+        });
     }
 
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
-        let values = match &self.kind {
-            Kind::Winograd(winograd) => winograd.values(),
-            Kind::Direct { forward, adjoint } => forward.values() + adjoint.values(),
+        let weights = match &self.kind {
+            Kind::Winograd(winograd) => winograd.bytes(),
+            Kind::Pointwise(pointwise) => pointwise.packed().bytes(),
+            Kind::Direct { forward, adjoint } => forward.bytes() + adjoint.bytes(),
         };
-        (values + self.bias.len()) * size_of::<f32>()
+        weights + size_of_val(&self.bias[..])
     }
 }
 
@@ -75,7 +134,7 @@ fn tile(conv: &Conv) -> Option<Tile> {
     let tiles = conv.height.div_ceil(4) * conv.width.div_ceil(4);
     match (tiles, pairs) {
         _ if !serves(conv) || conv.height * conv.width == 1 => None, // one kernel position of nine meets such an image
-        (4.., ..=MEDIUM) | (16.., ..=LARGE) => Some(Tile::Four),
+        (4.., ..=SMALL) | (16.., ..=MEDIUM) | (64.., ..=LARGE) => Some(Tile::Four),
         _ => Some(Tile::Two),
     }
 }

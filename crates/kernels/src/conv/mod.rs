@@ -6,7 +6,10 @@ mod frozen;
 mod pack;
 mod pass;
 mod pixel_blocks;
+mod pointwise;
+mod storage;
 mod train;
+mod transposed;
 pub mod winograd;
 
 pub use direct_weight_grad::{bias_grad, direct_weight_grad};

@@ -1,9 +1,10 @@
 //! Weights in the order in which the micro-kernel reads them.
 
 use super::pass::{self, Pass};
+use super::storage::Values;
 use super::{Conv, Image};
+use crate::team::parts;
 use crate::tile::COLS;
-use rayon::prelude::*;
 
 /// A convolution, or its adjoint, with its weights packed: a linear map of images.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Packed {
 #[derive(Clone, Debug)]
 pub(super) struct PackedPass {
     pub pass: Pass,
-    pub weight: Vec<f32>,
+    pub weight: Values,
 }
 
 impl Packed {
@@ -47,7 +48,7 @@ impl Packed {
             let panel_len = pass.taps.len() * source.channels * COLS;
             let mut packed = vec![0.0; target.channels.div_ceil(COLS) * panel_len];
             if panel_len > 0 {
-                packed.par_chunks_mut(panel_len).enumerate().for_each(|(panel, values)| {
+                parts(&mut packed, panel_len, |panel, values| {
                     let first = panel * COLS;
                     let cols = COLS.min(target.channels - first);
                     let mut rows = values.chunks_exact_mut(COLS);
@@ -61,14 +62,19 @@ impl Packed {
                     }
                 });
             }
-            PackedPass { pass, weight: packed }
+            PackedPass { pass, weight: Values::Single(packed) }
         };
         Self { source, target, passes: passes.into_iter().map(pack).collect() }
     }
 
-    /// How many values the packed weights are.
-    pub fn values(&self) -> usize {
-        self.passes.iter().map(|pass| pass.weight.len()).sum()
+    /// Rounds the packed weights to half precision.
+    pub fn halve(&mut self) {
+        self.passes.iter_mut().for_each(|pass| pass.weight.halve());
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        self.passes.iter().map(|pass| pass.weight.bytes()).sum()
     }
 
     /// Values of one source image.

@@ -2,9 +2,10 @@
 
 mod block;
 
-use crate::parallel::Shared;
+use crate::parallel::{Shared, pieces};
+use crate::team::{each, map};
 use block::Sums;
-use rayon::prelude::*;
+use std::ops::Range;
 
 /// Values of a block of pixels: a block is read several times while it is in cache.
 const BLOCK_VALUES: usize = 16 * 1024;
@@ -26,15 +27,25 @@ pub struct GroupNorm {
     pub silu: bool,
 }
 
-/// The affine maps after the normalisation.
+/// The affine maps after the normalisation, and what is added before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Tail<'a> {
+    /// Added to every pixel of `x` first, `[batch, channels]`.
+    pub before: Option<&'a [f32]>,
     /// `[channels]`.
     pub weight: &'a [f32],
     /// `[channels]`.
     pub bias: &'a [f32],
     /// `scale` and `shift`, each `[batch, channels]`.
     pub modulation: Option<(&'a [f32], &'a [f32])>,
+}
+
+impl<'a> Tail<'a> {
+    /// What is added to a sample.
+    fn before(&self, sample: usize) -> Option<&'a [f32]> {
+        let c = self.weight.len();
+        self.before.map(|before| &before[sample * c..][..c])
+    }
 }
 
 /// Mean and `1 / sqrt(var + eps)` of a sample and group.
@@ -49,6 +60,8 @@ pub struct Moments {
 /// Gradients of [`group_norm`] besides that of `x`.
 #[derive(Clone, Debug)]
 pub struct GroupNormGrads {
+    /// Of what is added before, `[batch, channels]`.
+    pub before: Vec<f32>,
     /// `[channels]`.
     pub weight: Vec<f32>,
     /// `[channels]`.
@@ -59,7 +72,8 @@ pub struct GroupNormGrads {
     pub shift: Vec<f32>,
 }
 
-/// What each channel of a sample needs: `u = (x - mean) gain + offset`, with `gain = rstd affine`.
+/// What each channel of a sample needs: `u = (x - mean) gain + offset`, with `gain = rstd affine`; the mean is less what is
+/// added to `x`.
 struct Channels {
     mean: Vec<f32>,
     rstd: Vec<f32>,
@@ -75,25 +89,25 @@ struct Channels {
 pub fn group_norm(norm: &GroupNorm, x: &[f32], tail: &Tail, y: &mut [f32]) -> Vec<Moments> {
     norm.check(x, tail);
     assert_eq!(x.len(), y.len());
-    let block = norm.block_len();
-    let moments: Vec<Vec<Moments>> = x
-        .par_chunks(norm.sample_len())
-        .zip(y.par_chunks_mut(norm.sample_len()))
-        .enumerate()
-        .map(|(sample, (x, y))| {
-            let parts: Vec<Sums> = x.par_chunks(block).map(|x| block::spread(norm.channels, x)).collect();
-            let moments = norm.combine(&parts);
-            let channels = norm.channels_of(sample, &moments, tail);
-            x.par_chunks(block)
-                .zip(y.par_chunks_mut(block))
-                .for_each(|(x, y)| block::apply(&channels, norm.silu, x, y));
-            moments
-        })
-        .collect();
+    let blocks = norm.blocks(x.len());
+    let parts = map(blocks.len(), |i| block::spread(norm.channels, &x[blocks[i].clone()]));
+    let per_sample = norm.blocks_per_sample();
+    let samples = parts.chunks(per_sample).enumerate();
+    let moments: Vec<Vec<Moments>> = samples.map(|(sample, parts)| norm.combine(parts, tail.before(sample))).collect();
+    let channels: Vec<Channels> =
+        moments.iter().enumerate().map(|(sample, moments)| norm.channels_of(sample, moments, tail)).collect();
+    let y = Shared::new(y);
+    each(blocks.len(), |i| {
+        let block = blocks[i].clone();
+        // SAFETY: the block is this task's.
+        let y = unsafe { y.slice(block.start, block.len()) };
+        block::apply(&channels[i / per_sample], norm.silu, &x[block], y);
+    });
     moments.concat()
 }
 
-/// The vector-Jacobian product of [`group_norm`] with `g`, recomputing what lies between `x` and `y`.
+/// The vector-Jacobian product of [`group_norm`] with `g`, recomputing what lies between `x` and `y`. The other gradients are
+/// computed if `parameters` is true.
 ///
 /// With `du = g dy/du`, `s1 = sum du` and `s2 = sum du xhat` over the pixels of a channel, and `affine = weight (1 + scale)`:
 /// `dx = rstd (du affine - mean(affine s1) - xhat mean(affine s2))`, means over the elements of the group.
@@ -103,43 +117,31 @@ pub fn group_norm_vjp(
     moments: &[Moments],
     tail: &Tail,
     g: &[f32],
-    dx: Option<&mut [f32]>,
-) -> GroupNormGrads {
+    dx: &mut [f32],
+    parameters: bool,
+) -> Option<GroupNormGrads> {
     norm.check(x, tail);
-    assert!(x.len() == g.len() && dx.as_ref().is_none_or(|dx| dx.len() == x.len()));
-    let (len, block) = (norm.sample_len(), norm.block_len());
-    let dx = dx.map(Shared::new);
-    let totals: Vec<Sums> = x
-        .par_chunks(len)
-        .zip(g.par_chunks(len))
-        .enumerate()
-        .map(|(sample, (x, g))| {
-            let channels = norm.channels_of(sample, &moments[sample * norm.groups..][..norm.groups], tail);
-            // SAFETY: each sample is one task's, which borrows its part once here and, after that loop, once below.
-            let part =
-                |i: usize, len: usize| dx.map(|dx| unsafe { dx.slice(sample * norm.sample_len() + i * block, len) });
-            let parts: Vec<Sums> = x
-                .par_chunks(block)
-                .zip(g.par_chunks(block))
-                .enumerate()
-                .map(|(i, (x, g))| match part(i, x.len()) {
-                    Some(du) => block::slopes(&channels, norm.silu, x, g, du),
-                    None => block::slopes(&channels, norm.silu, x, g, &mut vec![0.0; x.len()]),
-                })
-                .collect();
-            let total = block::total(&parts);
-            if dx.is_some() {
-                let means = norm.group_means(&channels, &total);
-                x.par_chunks(block).enumerate().for_each(|(i, x)| {
-                    if let Some(dx) = part(i, x.len()) {
-                        block::finish(&channels, &means, x, dx);
-                    }
-                });
-            }
-            total
-        })
-        .collect();
-    norm.parameter_grads(&totals, tail)
+    assert!(x.len() == g.len() && dx.len() == x.len());
+    let (blocks, per_sample) = (norm.blocks(x.len()), norm.blocks_per_sample());
+    let channels: Vec<Channels> =
+        moments.chunks(norm.groups).enumerate().map(|(i, moments)| norm.channels_of(i, moments, tail)).collect();
+    let shared = Shared::new(dx);
+    let parts = map(blocks.len(), |i| {
+        let block = blocks[i].clone();
+        // SAFETY: the block is this task's.
+        let du = unsafe { shared.slice(block.start, block.len()) };
+        block::slopes(&channels[i / per_sample], norm.silu, &x[block.clone()], &g[block], du)
+    });
+    let totals: Vec<Sums> = parts.chunks(per_sample).map(block::total).collect();
+    let means: Vec<_> =
+        channels.iter().zip(&totals).map(|(channels, total)| norm.group_means(channels, total)).collect();
+    each(blocks.len(), |i| {
+        let (block, sample) = (blocks[i].clone(), i / per_sample);
+        // SAFETY: as above; those tasks are done.
+        let dx = unsafe { shared.slice(block.start, block.len()) };
+        block::finish(&channels[sample], &means[sample], &x[block], dx);
+    });
+    parameters.then(|| norm.parameter_grads(&totals, tail, dx))
 }
 
 impl GroupNorm {
@@ -156,23 +158,41 @@ impl GroupNorm {
         (BLOCK_VALUES / self.channels).max(1) * self.channels
     }
 
+    fn blocks_per_sample(&self) -> usize {
+        self.sample_len().div_ceil(self.block_len())
+    }
+
+    /// The blocks of a batch of `len` values, none across samples.
+    fn blocks(&self, len: usize) -> Vec<Range<usize>> {
+        let within = pieces(self.sample_len(), self.block_len());
+        let samples = (0..len).step_by(self.sample_len());
+        let of_sample =
+            |start: usize| (0..self.blocks_per_sample()).map(&within).map(move |r| start + r.start..start + r.end);
+        samples.flat_map(of_sample).collect()
+    }
+
     fn check(&self, x: &[f32], tail: &Tail) {
         assert!(self.groups > 0 && self.channels.is_multiple_of(self.groups), "groups divide channels: {self:?}");
         assert!(self.sample_len() > 0 && x.len().is_multiple_of(self.sample_len()), "images of {self:?}");
         assert!(tail.weight.len() == self.channels && tail.bias.len() == self.channels, "weight and bias");
+        let len = x.len() / self.pixels;
+        assert!(tail.before.is_none_or(|before| before.len() == len), "what is added to each sample and channel");
         if let Some((scale, shift)) = tail.modulation {
-            let len = x.len() / self.pixels;
             assert!(scale.len() == len && shift.len() == len, "scale and shift for each sample and channel");
         }
     }
 
     /// Moments of a sample's groups from the blocks' sums: `first` the means, `second` the centred squares.
-    fn combine(&self, parts: &[Sums]) -> Vec<Moments> {
+    fn combine(&self, parts: &[Sums], before: Option<&[f32]>) -> Vec<Moments> {
         let count = (self.pixels * self.group_len()) as f64;
+        let mean = |part: &Sums, c: usize| part.first[c] + before.map_or(0.0, |before| f64::from(before[c]));
         let group = |i: usize| {
             let channels = i * self.group_len()..(i + 1) * self.group_len();
-            let each =
-                || parts.iter().flat_map(|part| channels.clone().map(|c| (part.pixels, part.first[c], part.second[c])));
+            let each = || {
+                parts
+                    .iter()
+                    .flat_map(|part| channels.clone().map(move |c| (part.pixels, mean(part, c), part.second[c])))
+            };
             let mean = each().map(|(n, mean, _)| n * mean).sum::<f64>() / count;
             let square = each().map(|(n, m, square)| square + n * (m - mean) * (m - mean)).sum::<f64>() / count;
             Moments { mean: mean as f32, rstd: (1.0 / (square + self.eps).sqrt()) as f32 }
@@ -184,7 +204,10 @@ impl GroupNorm {
         let spread = |of: fn(&Moments) -> f32| -> Vec<f32> {
             moments.iter().flat_map(|m| std::iter::repeat_n(of(m), self.group_len())).collect()
         };
-        let (mean, rstd) = (spread(|m| m.mean), spread(|m| m.rstd));
+        let (mut mean, rstd) = (spread(|m| m.mean), spread(|m| m.rstd));
+        if let Some(before) = tail.before(sample) {
+            mean.iter_mut().zip(before).for_each(|(mean, before)| *mean -= before);
+        }
         let (affine, offset): (Vec<f32>, Vec<f32>) = match tail.modulation {
             Some((scale, shift)) => {
                 let channels = sample * self.channels..(sample + 1) * self.channels;
@@ -210,8 +233,8 @@ impl GroupNorm {
         })
     }
 
-    /// Sums over the batch in order, from each sample's `s1` and `s2`.
-    fn parameter_grads(&self, totals: &[Sums], tail: &Tail) -> GroupNormGrads {
+    /// Sums over the batch in order, from each sample's `s1` and `s2`, and over the pixels of `dx`.
+    fn parameter_grads(&self, totals: &[Sums], tail: &Tail, dx: &[f32]) -> GroupNormGrads {
         let c = self.channels;
         let factor =
             |sample: usize, i: usize| tail.modulation.map_or(1.0, |(scale, _)| 1.0 + f64::from(scale[sample * c + i]));
@@ -225,7 +248,19 @@ impl GroupNorm {
                 |i: usize| f64::from(tail.weight[i]) * total.second[i] + f64::from(tail.bias[i]) * total.first[i];
             (0..c).map(|i| term(i) as f32).collect()
         };
+        let pixels = |sample: &[f32]| {
+            let mut sums = vec![0f64; c];
+            for pixel in sample.chunks_exact(c) {
+                sums.iter_mut().zip(pixel).for_each(|(sum, &dx)| *sum += f64::from(dx));
+            }
+            sums.into_iter().map(|sum| sum as f32)
+        };
         GroupNormGrads {
+            before: if tail.before.is_some() {
+                dx.chunks(self.sample_len()).flat_map(pixels).collect()
+            } else {
+                vec![]
+            },
             weight: over_batch(|total| &total.second),
             bias: over_batch(|total| &total.first),
             scale: totals.iter().flat_map(scale).collect(),

@@ -1,4 +1,4 @@
-//! SiLU and upsampling.
+//! SiLU and changes of resolution.
 
 use super::flex::{dense, filled};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -7,7 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
-use vipaint_kernels::{silu, silu_vjp, upsample2, upsample2_vjp};
+use vipaint_kernels::{average_pool2, average_pool2_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
 
 #[backend_extension(Flex, Autodiff)]
 pub trait Elementwise: Backend {
@@ -15,6 +15,8 @@ pub trait Elementwise: Backend {
     fn silu_fused(x: FloatTensor<Self>) -> FloatTensor<Self>;
     /// `x` is `[batch, height, width, channels]`.
     fn upsample2(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `x` is `[batch, height, width, channels]`, with even sides.
+    fn average_pool2(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl Elementwise for Flex {
@@ -27,6 +29,12 @@ impl Elementwise for Flex {
         let x = dense(&x);
         let [b, h, w, c] = x.shape().dims();
         filled(Shape::from([b, 2 * h, 2 * w, c]), |y| upsample2(w, c, x.storage(), y))
+    }
+
+    fn average_pool2(x: FlexTensor) -> FlexTensor {
+        let x = dense(&x);
+        let [b, h, w, c] = x.shape().dims();
+        filled(Shape::from([b, h / 2, w / 2, c]), |y| average_pool2(w / 2, c, x.storage(), y))
     }
 }
 
@@ -42,6 +50,22 @@ impl Backward<Flex, 1> for SiluBackward {
         if let [Some(node)] = ops.parents {
             let dx = filled(x.shape(), |dx| silu_vjp(x.storage(), g.storage(), dx));
             grads.register::<Flex>(node.id, dx);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AveragePool2Backward;
+
+impl Backward<Flex, 1> for AveragePool2Backward {
+    type State = Shape;
+
+    fn backward(self, ops: Ops<Shape, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let g = dense(&grads.consume::<Flex>(&ops.node));
+        let shape = ops.state;
+        if let [Some(node)] = ops.parents {
+            let [_, _, w, c] = shape.dims();
+            grads.register::<Flex>(node.id, filled(shape, |dx| average_pool2_vjp(w / 2, c, g.storage(), dx)));
         }
     }
 }
@@ -78,6 +102,16 @@ impl<C: CheckpointStrategy> Elementwise for Autodiff<Flex, C> {
         let shape = x.shape();
         let y = Flex::upsample2(x);
         match Upsample2Backward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(shape, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn average_pool2(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let shape = x.shape();
+        let y = Flex::average_pool2(x);
+        match AveragePool2Backward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(shape, y),
             OpsKind::UnTracked(prep) => prep.finish(y),
         }

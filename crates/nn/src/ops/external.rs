@@ -40,7 +40,10 @@ pub trait Outside: Backend {
 impl Outside for Flex {
     fn outside(x: FlexTensor, function: Arc<dyn External>, shape: Shape) -> FlexTensor {
         let x = dense(&x);
-        filled(shape, |y| function.forward(x.storage(), y))
+        filled(shape, |y| {
+            y.fill(0.0);
+            function.forward(x.storage(), y);
+        })
     }
 }
 
@@ -54,7 +57,10 @@ impl Backward<Flex, 1> for OutsideBackward {
         let v = dense(&grads.consume::<Flex>(&ops.node));
         let (x, function) = ops.state;
         if let [Some(node)] = ops.parents {
-            let dx = filled(x.shape(), |dx| function.vjp(x.storage(), v.storage(), dx));
+            let dx = filled(x.shape(), |dx| {
+                dx.fill(0.0);
+                function.vjp(x.storage(), v.storage(), dx);
+            });
             grads.register::<Flex>(node.id, dx);
         }
     }

@@ -2,8 +2,9 @@
 
 use burn::backend::{DispatchDevice, TensorMetadata};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
-use burn_flex::FlexTensor;
-use vipaint_kernels::zeros;
+use burn_flex::{FlexTensor, Layout};
+
+use super::buffers;
 
 /// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
 pub(super) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
@@ -26,11 +27,11 @@ pub(super) fn into_dense(x: FlexTensor) -> FlexTensor {
     if whole && x.is_contiguous() { x } else { x.to_contiguous() }
 }
 
-/// A new tensor that `fill` writes.
+/// A new tensor, every value of which `fill` writes.
 pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
-    let mut values = zeros(shape.num_elements());
+    let mut values = buffers::take(shape.num_elements());
     fill(&mut values);
-    tensor(values, shape)
+    FlexTensor::new(buffers::storage(values), Layout::contiguous(shape), DType::F32)
 }
 
 /// A tensor of these values.

@@ -31,6 +31,7 @@ struct Tensors {
     bias: Tensor<1>,
     stride: usize,
     padding: usize,
+    doubled: bool,
 }
 
 impl PackedConv {
@@ -51,11 +52,31 @@ impl PackedConv {
         let bias = bias.unwrap_or_else(|| Tensor::zeros([conv.c_out], &weight.device()));
         if !on_flex(&weight) {
             let (stride, padding) = (conv.stride, conv.padding);
-            return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding })));
+            return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding, doubled: false })));
         }
         let weight = weight.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
         let bias = bias.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
         Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &weight, &bias))))
+    }
+
+    /// The same convolution after [`super::upsample2`], which is never written out where the kernels allow it: the input has
+    /// half the sides that the weights are packed for.
+    #[must_use]
+    pub fn after_upsampling(self) -> Self {
+        Self(match self.0 {
+            Inner::Kernels(frozen) => Inner::Kernels(Arc::new(Arc::unwrap_or_clone(frozen).after_upsampling())),
+            Inner::Tensors(tensors) => Inner::Tensors(Box::new(Tensors { doubled: true, ..*tensors })),
+        })
+    }
+
+    /// The same weights rounded to half precision, arithmetic in single precision still; on other backends than the CPU's
+    /// they stay as they are.
+    #[must_use]
+    pub fn halved(self) -> Self {
+        match self.0 {
+            Inner::Kernels(frozen) => Self(Inner::Kernels(Arc::new(Arc::unwrap_or_clone(frozen).halved()))),
+            tensors @ Inner::Tensors(_) => Self(tensors),
+        }
     }
 
     /// Bytes that the packed weights take.
@@ -76,13 +97,14 @@ impl PackedConv {
 pub fn conv2d_frozen(x: Tensor<4>, packed: &PackedConv, residual: Option<Tensor<4>>) -> Tensor<4> {
     match &packed.0 {
         Inner::Kernels(frozen) => {
-            let ([_, height, width, channels], conv) = (x.dims(), frozen.conv());
-            let packed_for = [conv.height, conv.width, conv.c_in];
+            let ([_, height, width, channels], [rows, columns]) = (x.dims(), frozen.input_sides());
+            let packed_for = [rows, columns, frozen.conv().c_in];
             assert_eq!([height, width, channels], packed_for, "height, width and channels the weights are packed for");
             run(x, frozen, residual)
         }
         Inner::Tensors(tensors) => {
-            let Tensors { weight, bias, stride, padding } = (**tensors).clone();
+            let Tensors { weight, bias, stride, padding, doubled } = (**tensors).clone();
+            let x = if doubled { reference::upsample2(x) } else { x };
             let y = reference::conv2d(x, weight, Some(bias), stride, padding);
             match residual {
                 Some(residual) => y + residual,

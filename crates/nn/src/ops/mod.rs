@@ -6,16 +6,19 @@
 //! others are on its autodiff twin. Elsewhere [`mod@reference`] does the work.
 
 mod attention;
+mod buffers;
 mod composed;
 mod convolution;
 mod elementwise;
 mod external;
 mod flex;
 mod frozen;
+mod gate;
+mod layer_norm;
 mod norm;
 pub mod reference;
 
-pub use composed::{add_channels, average_pool2, geglu, layer_norm, pad_end};
+pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
 
@@ -70,24 +73,72 @@ pub fn group_norm(
     eps: f64,
     tail: GroupNormTail,
 ) -> Tensor<4> {
+    normalised(x, None, groups, weight, bias, eps, tail)
+}
+
+/// [`group_norm`] of `x + shift`, `shift` `[batch, channels]`.
+pub fn group_norm_shifted(
+    x: Tensor<4>,
+    shift: Tensor<2>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+    tail: GroupNormTail,
+) -> Tensor<4> {
+    normalised(x, Some(shift), groups, weight, bias, eps, tail)
+}
+
+fn normalised(
+    x: Tensor<4>,
+    before: Option<Tensor<2>>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    eps: f64,
+    tail: GroupNormTail,
+) -> Tensor<4> {
+    let [batch, height, width, channels] = x.dims();
     if !on_flex(&x) {
+        let x = match before {
+            Some(before) => x + before.reshape([batch, 1, 1, channels]),
+            None => x,
+        };
         return reference::group_norm(x, groups, weight, bias, eps, tail);
     }
-    let [batch, height, width, channels] = x.dims();
     let norm = GroupNorm { pixels: height * width, channels, groups, eps, silu: tail.silu };
-    // Zeros nobody tracks stand for no modulation: next to the images they cost nothing.
-    let (scale, shift) = tail.modulation.unwrap_or_else(|| {
-        let zeros = Tensor::zeros([batch, channels], &x.device());
-        (zeros.clone(), zeros)
-    });
+    // Zeros nobody tracks stand for what there is not: next to the images they cost nothing.
+    let zeros = || Tensor::zeros([batch, channels], &x.device());
+    let (scale, shift) = tail.modulation.unwrap_or_else(|| (zeros(), zeros()));
+    let before = before.unwrap_or_else(zeros);
     Tensor::from_dispatch(<Dispatch as norm::Normalisation>::group_norm(
         x.into_dispatch(),
+        before.into_dispatch(),
         weight.into_dispatch(),
         bias.into_dispatch(),
         scale.into_dispatch(),
         shift.into_dispatch(),
         norm,
     ))
+}
+
+/// Layer normalisation (Ba et al., 2016): per row, `y = (x - mean) / sqrt(var + eps) * weight + bias`.
+///
+/// Shapes: `x` `[batch, length, channels]`, `weight` and `bias` `[channels]`.
+pub fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
+    if !on_flex(&x) {
+        return reference::layer_norm(x, weight, bias, eps);
+    }
+    let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as layer_norm::RowNormalisation>::layer_norm(x, weight, bias, eps))
+}
+
+/// The gate of a feed-forward layer (Shazeer, 2020): `value * gelu(gate)`, with the exact `gelu(x) = x Phi(x)`.
+pub fn geglu<const D: usize>(value: Tensor<D>, gate: Tensor<D>) -> Tensor<D> {
+    if !on_flex(&value) {
+        return reference::geglu(value, gate);
+    }
+    Tensor::from_dispatch(<Dispatch as gate::Gate>::geglu(value.into_dispatch(), gate.into_dispatch()))
 }
 
 /// Multi-head attention `softmax(q k^T / sqrt(d)) v`, with `d = channels / heads` and heads in consecutive channels.
@@ -112,6 +163,14 @@ pub fn upsample2(x: Tensor<4>) -> Tensor<4> {
         return reference::upsample2(x);
     }
     Tensor::from_dispatch(<Dispatch as elementwise::Elementwise>::upsample2(x.into_dispatch()))
+}
+
+/// Means of 2x2 pixels: `[b, h, w, c]` to `[b, h / 2, w / 2, c]`, even sides.
+pub fn average_pool2(x: Tensor<4>) -> Tensor<4> {
+    if !on_flex(&x) {
+        return reference::average_pool2(x);
+    }
+    Tensor::from_dispatch(<Dispatch as elementwise::Elementwise>::average_pool2(x.into_dispatch()))
 }
 
 /// `x sigmoid(x)`.

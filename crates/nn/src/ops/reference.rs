@@ -40,6 +40,30 @@ pub fn group_norm(
     if tail.silu { activation::silu(y) } else { y }
 }
 
+/// [`super::layer_norm`].
+pub fn layer_norm(x: Tensor<3>, weight: Tensor<1>, bias: Tensor<1>, eps: f64) -> Tensor<3> {
+    // A row is an image of one pixel whose channels form one group.
+    let [b, l, c] = x.dims();
+    group_norm(x.reshape([b * l, 1, 1, c]), 1, weight, bias, eps, GroupNormTail::default()).reshape([b, l, c])
+}
+
+/// [`super::geglu`].
+pub fn geglu<const D: usize>(value: Tensor<D>, gate: Tensor<D>) -> Tensor<D> {
+    value * activation::gelu(gate)
+}
+
+/// [`super::average_pool2`].
+pub fn average_pool2(x: Tensor<4>) -> Tensor<4> {
+    let [b, h, w, c] = x.dims();
+    let rows = pairwise(x.reshape([b * h / 2, 2, w * c]));
+    pairwise(rows.reshape([b * h * w / 4, 2, c])).reshape([b, h / 2, w / 2, c]) * 0.25
+}
+
+/// The sum over the middle dimension, of size two.
+fn pairwise(x: Tensor<3>) -> Tensor<3> {
+    x.clone().narrow(1, 0, 1) + x.narrow(1, 1, 1)
+}
+
 /// [`super::attention`].
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tensor<3> {
     let [b, l, c] = q.dims();

@@ -193,11 +193,11 @@ impl Task for TextPrior<'_> {
         let (columns, seed) = (self.recipe.output.samples.min(self.data.test.len()), self.recipe.seed);
         let mut jobs = vec![(usize::MAX, Guidance::default())];
         for cfg_scale in GRID_SCALES {
-            jobs.extend((0..columns).map(|i| {
-                let caption = &self.data.test.captions[i][0];
-                let context = prior.text.as_ref().map(|text| Arc::new(text.read(caption).context));
-                (i, Guidance::new(Condition { class: None, context }, cfg_scale))
-            }));
+            for i in 0..columns {
+                let read = prior.text.as_ref().map(|text| text.read(&self.data.test.captions[i][0])).transpose()?;
+                let context = read.map(|read| Arc::new(read.context));
+                jobs.push((i, Guidance::new(Condition { class: None, context }, cfg_scale)));
+            }
         }
         let samples = Pieces::new(self.recipe.optimizer.pieces).map(&jobs, |(number, guidance)| {
             let numbers: Vec<usize> = if *number == usize::MAX { (0..columns).collect() } else { vec![*number] };

@@ -28,8 +28,9 @@ pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
             validate::writable("--output", &output)?;
             run_check(&prior, part, &input, &output)?;
         }
-        cli::Prior::Bench { prior, batch, size, random_weights, decode, rounds } => {
-            let figures = speed::measure(&speed::Ask { prior, batch, size, decode, random_weights, rounds })?;
+        cli::Prior::Bench { prior, batch, size, random_weights, half_weights, decode, rounds } => {
+            let ask = speed::Ask { prior, batch, size, decode, random_weights, half_weights, rounds };
+            let figures = speed::measure(&ask)?;
             if session.json { super::print_json(&figures) } else { print_fields(&figures) }
         }
     }

@@ -106,7 +106,8 @@ fn pictures_are_completed_under_a_checkpoint() {
     let setup = setup();
     let inpaint = ["inpaint", "picture.png", "--mask", "mask.png", "-n", "2", "--class", "1"];
     for form in FORMS {
-        ok(&setup.run(&[&inpaint[..], &["--prior", form, "-o", form.split('.').next_back().unwrap()], &QUICK].concat()));
+        ok(&setup
+            .run(&[&inpaint[..], &["--prior", form, "-o", form.split('.').next_back().unwrap()], &QUICK].concat()));
     }
     // The weights are exact in half precision, so all forms draw the same picture.
     assert_eq!(setup.bytes("ckpt/sample-000.png"), setup.bytes("safetensors/sample-000.png"));

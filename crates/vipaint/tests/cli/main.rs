@@ -7,8 +7,10 @@ mod checkpoints;
 mod exec;
 mod good;
 mod pictures;
+mod pixel_checkpoints;
 mod restore;
 mod resume;
 
 mod setup;
+mod stable_diffusion;
 mod training;

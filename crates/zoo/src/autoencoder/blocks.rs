@@ -56,9 +56,10 @@ pub(super) struct AttentionBlock {
 }
 
 impl AttentionBlock {
-    pub fn load(loader: &Loader<'_>, c: usize, sides: [usize; 2]) -> Result<Self> {
+    /// `ones` is the number of dimensions of size one that the maps' weights have besides.
+    pub fn load(loader: &Loader<'_>, c: usize, ones: usize, sides: [usize; 2]) -> Result<Self> {
         let cells = sides[0] * sides[1];
-        let map = |name: &str| loader.pointwise(name, [c; 2], 2, cells);
+        let map = |name: &str| loader.pointwise(name, [c; 2], ones, cells);
         loader.count_attention(cells, cells, c);
         let attention = self_attention([map("q")?, map("k")?, map("v")?], map("proj_out")?, 1);
         Ok(Self { norm: norm(loader, "norm", c)?, attention })
@@ -80,10 +81,11 @@ pub(super) struct Middle {
 }
 
 impl Middle {
-    pub fn load(loader: &Loader<'_>, c: usize, attention: bool, sides: [usize; 2]) -> Result<Self> {
+    /// `attention` is as in `Config::attention`.
+    pub fn load(loader: &Loader<'_>, c: usize, attention: Option<usize>, sides: [usize; 2]) -> Result<Self> {
         Ok(Self {
             block_1: ResBlock::load(&loader.at("block_1"), c, c, sides)?,
-            attention: attention.then(|| AttentionBlock::load(&loader.at("attn_1"), c, sides)).transpose()?,
+            attention: attention.map(|ones| AttentionBlock::load(&loader.at("attn_1"), c, ones, sides)).transpose()?,
             block_2: ResBlock::load(&loader.at("block_2"), c, c, sides)?,
         })
     }
@@ -110,14 +112,14 @@ impl Level {
         loader: &Loader<'_>,
         [c_in, c_out]: [usize; 2],
         blocks: usize,
-        attention: bool,
+        attention: Option<usize>,
         sides: [usize; 2],
         resize: Option<Conv2d>,
     ) -> Result<Self> {
         let stage = |i: usize| {
             let block = ResBlock::load(&loader.at("block").at(i), if i == 0 { c_in } else { c_out }, c_out, sides)?;
-            let attend = || AttentionBlock::load(&loader.at("attn").at(i), c_out, sides);
-            Ok((block, attention.then(attend).transpose()?))
+            let attend = |ones| AttentionBlock::load(&loader.at("attn").at(i), c_out, ones, sides);
+            Ok((block, attention.map(attend).transpose()?))
         };
         Ok(Self { stages: (0..blocks).map(stage).collect::<Result<_>>()?, resize })
     }

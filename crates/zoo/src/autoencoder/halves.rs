@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Padding};
-use vipaint_nn::ops::upsample2;
 
 use super::Config;
 use super::blocks::{Level, Middle, norm};
@@ -29,7 +28,7 @@ impl Encoder {
         for (level, mult) in config.ch_mult.iter().enumerate() {
             let at = loader.at("down").at(level);
             let width = config.ch * mult;
-            let attention = config.attn_resolutions.contains(&(config.resolution >> level));
+            let attention = config.attention(config.attn_resolutions.contains(&(config.resolution >> level)));
             let halves = level + 1 < config.ch_mult.len();
             let shape = Shape { c_in: width, c_out: width, kernel: 3, stride: 2, padding: Padding::End, sides };
             let resize = halves.then(|| at.conv("downsample.conv", shape)).transpose()?;
@@ -42,7 +41,7 @@ impl Encoder {
         Ok(Self {
             conv_in,
             levels,
-            middle: Middle::load(&loader.at("mid"), c, config.mid_attention, sides)?,
+            middle: Middle::load(&loader.at("mid"), c, config.attention(config.mid_attention), sides)?,
             norm_out: norm(loader, "norm_out", c)?,
             conv_out: loader.conv("conv_out", Shape::same(c, c_out, 3, sides))?,
         })
@@ -78,14 +77,14 @@ impl Decoder {
         let last = config.ch_mult.len() - 1;
         let mut c = config.ch * config.ch_mult[last];
         let conv_in = loader.conv("conv_in", Shape::same(config.z_channels, c, 3, sides))?;
-        let middle = Middle::load(&loader.at("mid"), c, config.mid_attention, sides)?;
+        let middle = Middle::load(&loader.at("mid"), c, config.attention(config.mid_attention), sides)?;
         let mut levels = Vec::new();
         for level in (0..=last).rev() {
             let at = loader.at("up").at(level);
             let width = config.ch * config.ch_mult[level];
-            let attention = config.attn_resolutions.contains(&(config.resolution >> level));
+            let attention = config.attention(config.attn_resolutions.contains(&(config.resolution >> level)));
             let doubled = sides.map(|side| 2 * side);
-            let conv = || at.conv("upsample.conv", Shape::same(width, width, 3, doubled));
+            let conv = || at.conv_after_upsampling("upsample.conv", Shape::same(width, width, 3, doubled));
             let resize = (level > 0).then(conv).transpose()?;
             levels.push(Level::load(&at, [c, width], config.num_res_blocks + 1, attention, sides, resize)?);
             c = width;
@@ -103,7 +102,7 @@ impl Decoder {
         let h = self.levels.iter().fold(h, |h, level| {
             let h = level.forward(h);
             match &level.resize {
-                Some(conv) => conv.forward(upsample2(h)),
+                Some(conv) => conv.forward(h),
                 None => h,
             }
         });

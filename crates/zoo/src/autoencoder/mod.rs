@@ -4,6 +4,7 @@
 mod blocks;
 mod codebook;
 mod halves;
+mod tiled;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use crate::loader::{Loader, Shape};
 use crate::{Inventory, Result};
 use codebook::Codebook;
 use halves::{Decoder, Encoder};
+pub use tiled::Tiled;
 
 /// Hyperparameters, named as in the original code where they exist there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,12 +40,18 @@ pub struct Config {
     pub z_channels: usize,
     /// Channels of latents.
     pub embed_dim: usize,
+    /// A 1x1 convolution lies between them on each way; without, `embed_dim` is `z_channels`.
+    pub quant_conv: bool,
+    /// The maps of attention are kept as linear maps, not as 1x1 convolutions.
+    pub linear_attention: bool,
     /// Entries of the codebook; 0 for a Gaussian code.
     pub n_embed: usize,
     /// Latents are multiplied with this before a denoiser sees them.
     pub scale_factor: f64,
     /// Subtracted from latents before.
     pub shift_factor: f64,
+    /// Side of the tiles in which larger latents are decoded, to need less memory; without, they are decoded as a whole.
+    pub tile: Option<usize>,
 }
 
 impl Default for Config {
@@ -58,9 +66,12 @@ impl Default for Config {
             mid_attention: true,
             z_channels: 4,
             embed_dim: 4,
+            quant_conv: true,
+            linear_attention: false,
             n_embed: 0,
             scale_factor: 1.0,
             shift_factor: 0.0,
+            tile: None,
         }
     }
 }
@@ -83,12 +94,21 @@ impl Config {
         within("num_res_blocks", self.num_res_blocks, 1..=16)?;
         within("z_channels", self.z_channels, 1..=256)?;
         within("embed_dim", self.embed_dim, 1..=256)?;
+        if !self.quant_conv && self.embed_dim != self.z_channels {
+            return fail("embed_dim", "must be z_channels without a quant_conv");
+        }
+        within("tile", self.tile.unwrap_or(8), 8..=4096)?;
         within("n_embed", self.n_embed, 0..=1_000_000)?;
         within("resolution", self.resolution, 1..=4096)?;
         if !(self.scale_factor.is_finite() && self.scale_factor > 0.0 && self.shift_factor.is_finite()) {
             return fail("scale_factor", "must be positive, and shift_factor finite");
         }
         Ok(())
+    }
+
+    /// The dimensions of size one that the maps of attention have besides, where there is attention.
+    fn attention(&self, has: bool) -> Option<usize> {
+        has.then_some(if self.linear_attention { 0 } else { 2 })
     }
 
     /// How many pixels on a side make one of a latent.
@@ -120,8 +140,9 @@ impl Config {
         let double = if self.n_embed == 0 { 2 } else { 1 };
         let [z, e] = [self.z_channels, self.embed_dim].map(|c| double * c);
         let encoder = Encoder::load(self, &at.at("encoder"), side, z)?;
-        let quant = at.conv("quant_conv", Shape::same(z, e, 1, [side; 2]))?;
-        Ok(Autoencoder { encoder, quant, decoder })
+        let conv = || at.conv("quant_conv", Shape::same(z, e, 1, [side; 2]));
+        let quant = self.quant_conv.then(conv).transpose()?;
+        Ok(Autoencoder { config: self.clone(), encoder, quant, decoder })
     }
 
     /// Its decoder alone.
@@ -131,28 +152,55 @@ impl Config {
     pub fn build_decoder(&self, loader: &Loader<'_>, side: usize) -> Result<LatentDecoder> {
         self.validate()?;
         within("side", side, 1..=4096)?;
+        Ok(match self.tile.filter(|tile| *tile < side) {
+            Some(tile) => LatentDecoder::Tiled(Tiled::new(self.whole_decoder(loader, tile)?, tile, side)),
+            None => LatentDecoder::Whole(Box::new(self.whole_decoder(loader, side)?)),
+        })
+    }
+
+    fn whole_decoder(&self, loader: &Loader<'_>, side: usize) -> Result<WholeDecoder> {
         let at = loader.at("first_stage_model");
         let (z, e) = (self.z_channels, self.embed_dim);
         let codebook = match self.n_embed {
             0 => None,
             n => Some(Codebook::new(at.tensor("quantize.embedding.weight", [n, e])?)),
         };
-        let post_quant = at.conv("post_quant_conv", Shape::same(e, z, 1, [side; 2]))?;
+        let conv = || at.conv("post_quant_conv", Shape::same(e, z, 1, [side; 2]));
+        let post_quant = self.quant_conv.then(conv).transpose()?;
         let decoder = Decoder::load(self, &at.at("decoder"), side)?;
-        Ok(LatentDecoder { config: self.clone(), codebook, post_quant, decoder })
+        Ok(WholeDecoder { config: self.clone(), codebook, post_quant, decoder })
     }
 }
 
 /// The decoder of latent diffusion, from a denoiser's `z` to pictures, frozen, for pictures of one size.
 #[derive(Debug)]
-pub struct LatentDecoder {
-    config: Config,
-    codebook: Option<Codebook>,
-    post_quant: Conv2d,
-    decoder: Decoder,
+pub enum LatentDecoder {
+    /// All at once.
+    Whole(Box<WholeDecoder>),
+    /// Tile by tile.
+    Tiled(Tiled),
 }
 
 impl LatentDecoder {
+    /// Pictures.
+    pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Whole(decoder) => decoder.decode(z),
+            Self::Tiled(tiled) => tiled.decode(z),
+        }
+    }
+}
+
+/// A decoder for latents of one size.
+#[derive(Debug)]
+pub struct WholeDecoder {
+    config: Config,
+    codebook: Option<Codebook>,
+    post_quant: Option<Conv2d>,
+    decoder: Decoder,
+}
+
+impl WholeDecoder {
     /// Pictures. A codebook's nearest entry replaces each latent; its gradient passes as if it had not (straight through).
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
         let h = (z / self.config.scale_factor + self.config.shift_factor).permute([0, 2, 3, 1]);
@@ -160,15 +208,20 @@ impl LatentDecoder {
             Some(codebook) => codebook.quantise(h),
             None => h,
         };
-        self.decoder.forward(self.post_quant.forward(h)).permute([0, 3, 1, 2])
+        let h = match &self.post_quant {
+            Some(conv) => conv.forward(h),
+            None => h,
+        };
+        self.decoder.forward(h).permute([0, 3, 1, 2])
     }
 }
 
 /// An autoencoder of latent diffusion, frozen, for pictures of one size.
 #[derive(Debug)]
 pub struct Autoencoder {
+    config: Config,
     encoder: Encoder,
-    quant: Conv2d,
+    quant: Option<Conv2d>,
     decoder: LatentDecoder,
 }
 
@@ -178,13 +231,17 @@ impl prior::Autoencoder for Autoencoder {
     }
 
     fn encode(&self, x: Tensor<4>) -> Tensor<4> {
-        let config = &self.decoder.config;
-        let moments = self.quant.forward(self.encoder.forward(x.permute([0, 2, 3, 1])));
+        let config = &self.config;
+        let moments = self.encoder.forward(x.permute([0, 2, 3, 1]));
+        let moments = match &self.quant {
+            Some(conv) => conv.forward(moments),
+            None => moments,
+        };
         let mean = moments.narrow(3, 0, config.embed_dim).permute([0, 3, 1, 2]);
         (mean - config.shift_factor) * config.scale_factor
     }
 
     fn image_shape(&self, z: [usize; 3]) -> [usize; 3] {
-        self.decoder.config.image_shape(z)
+        self.config.image_shape(z)
     }
 }

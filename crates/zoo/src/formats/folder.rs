@@ -115,7 +115,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<PathBuf>> {
     if files.is_empty() { Err(FormatError::Empty) } else { Ok(files) }
 }
 
-fn json(path: &Path) -> Result<Value> {
+pub(crate) fn json(path: &Path) -> Result<Value> {
     let failed = |source| FormatError::Io { path: path.to_path_buf(), source };
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_JSON {
         return Err(FormatError::Limit { what: "bytes of JSON", limit: MAX_JSON as usize });

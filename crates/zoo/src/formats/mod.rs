@@ -21,6 +21,7 @@ use std::path::Path;
 use data::Data;
 pub use error::FormatError;
 use error::Result;
+pub(crate) use folder::json as read_json;
 pub use folder::{Folder, Part, weights_file};
 pub use layout::{Layout, TextEncoder, layout, text_encoder};
 pub use mismatch::Mismatch;

@@ -1,11 +1,13 @@
 //! The U-Net from its tensors. The loops are those in which the original numbers its blocks.
 
-use super::blocks::{AttentionBlock, Change, ResBlock, down, up};
+use super::blocks::{self, down, residual, up};
 use super::network::{Class, Layer, UNet};
 use super::transformer::SpatialTransformer;
 use super::{Config, GROUPS};
 use crate::Result;
+use crate::blocks::Change;
 use crate::loader::{Loader, Shape};
+use crate::resample::Filter;
 
 pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
     let loader = match config.transformer {
@@ -25,8 +27,7 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
         for _ in 0..config.num_res_blocks {
             let at = loader.at("input_blocks").at(input.len());
             let width = config.width(level);
-            let mut layers =
-                vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), [c, width], Change::None, sides)?))];
+            let mut layers = vec![Layer::Res(Box::new(residual(config, &at.at(0), [c, width], Change::None, sides)?))];
             c = width;
             layers.extend(attention(config, &at.at(1), level, c, Way::Down, sides)?);
             input.push(layers);
@@ -35,7 +36,7 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
         if level != last {
             let at = loader.at("input_blocks").at(input.len()).at(0);
             input.push(vec![if config.resblock_updown {
-                Layer::Res(Box::new(ResBlock::load(config, &at, [c, c], Change::Down, sides)?))
+                Layer::Res(Box::new(residual(config, &at, [c, c], Change::Down(Filter::nearest()), sides)?))
             } else {
                 Layer::Down(down(config, &at, c, sides)?)
             }]);
@@ -45,9 +46,9 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
     }
 
     let at = loader.at("middle_block");
-    let mut middle = vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), [c, c], Change::None, sides)?))];
+    let mut middle = vec![Layer::Res(Box::new(residual(config, &at.at(0), [c, c], Change::None, sides)?))];
     middle.push(attend(config, &at.at(1), last, c, Way::Middle, sides)?);
-    middle.push(Layer::Res(Box::new(ResBlock::load(config, &at.at(2), [c, c], Change::None, sides)?)));
+    middle.push(Layer::Res(Box::new(residual(config, &at.at(2), [c, c], Change::None, sides)?)));
 
     let mut output = Vec::new();
     for level in (0..levels).rev() {
@@ -56,14 +57,13 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
             let skip = skips.pop().unwrap_or(0); // one was pushed for each of these blocks
             let width = config.width(level);
             let channels = [c + skip, width];
-            let mut layers =
-                vec![Layer::Res(Box::new(ResBlock::load(config, &at.at(0), channels, Change::None, sides)?))];
+            let mut layers = vec![Layer::Res(Box::new(residual(config, &at.at(0), channels, Change::None, sides)?))];
             c = width;
             layers.extend(attention(config, &at.at(1), level, c, Way::Up, sides)?);
             if level > 0 && i == config.num_res_blocks {
                 let at = at.at(layers.len());
                 layers.push(if config.resblock_updown {
-                    Layer::Res(Box::new(ResBlock::load(config, &at, [c, c], Change::Up, sides)?))
+                    Layer::Res(Box::new(residual(config, &at, [c, c], Change::Up(Filter::nearest()), sides)?))
                 } else {
                     Layer::Up(up(config, &at, c, sides)?)
                 });
@@ -128,6 +128,6 @@ fn attend(config: &Config, loader: &Loader<'_>, level: usize, c: usize, way: Way
     };
     Ok(match &config.transformer {
         Some(t) => Layer::Transformer(Box::new(SpatialTransformer::load(t, loader, t.depth(level), c, heads, sides)?)),
-        None => Layer::Attention(Box::new(AttentionBlock::load(config, loader, c, heads, sides)?)),
+        None => Layer::Attention(Box::new(blocks::attention(config, loader, c, heads, sides)?)),
     })
 }

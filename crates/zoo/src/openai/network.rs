@@ -7,9 +7,9 @@ use vipaint_nn::layers::sinusoids;
 use vipaint_nn::ops::{average_pool2, silu, upsample2};
 
 use super::Config;
-use super::blocks::{AttentionBlock, ResBlock};
 use super::transformer::SpatialTransformer;
 use crate::Network;
+use crate::blocks::{AttentionBlock, ResBlock};
 
 /// What the blocks are made of.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Call {
 impl Layer {
     fn forward(&self, x: Tensor<4>, call: &Call) -> Tensor<4> {
         match self {
-            Self::Conv(conv) | Self::Down(Some(conv)) => conv.forward(x),
+            Self::Conv(conv) | Self::Down(Some(conv)) | Self::Up(Some(conv)) => conv.forward(x),
             Self::Res(block) => block.forward(x, &call.embedding),
             Self::Attention(block) => block.forward(x),
             Self::Transformer(block) => match &call.context {
@@ -68,7 +68,6 @@ impl Layer {
                 None => x, // `check` refuses calls without a context where there are transformers
             },
             Self::Down(None) => average_pool2(x),
-            Self::Up(Some(conv)) => conv.forward(upsample2(x)),
             Self::Up(None) => upsample2(x),
         }
     }

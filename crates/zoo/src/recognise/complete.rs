@@ -98,7 +98,9 @@ fn overlay(fields: &mut Value, stated: Value) {
     let (Value::Object(fields), Value::Object(stated)) = (fields, stated) else { return };
     for (key, value) in stated {
         match fields.get_mut(&key) {
-            Some(inner @ Value::Object(_)) if value.is_object() && !WHOLE.contains(&key.as_str()) => overlay(inner, value),
+            Some(inner @ Value::Object(_)) if value.is_object() && !WHOLE.contains(&key.as_str()) => {
+                overlay(inner, value)
+            }
             _ => {
                 fields.insert(key, value);
             }

@@ -66,12 +66,7 @@ fn describe(opened: &Opened) -> Result<Described<'_>> {
         known["schedule"] = schedule(&table);
     }
     open.extend([&["/schedule"] as super::Group, &["/parameterization"]]);
-    let notes = if classes || !table.below("").any(TEXT[0]) && !table.below("").any(TEXT[1]) {
-        Vec::new()
-    } else {
-        vec!["the text encoder is not read; `prior check` takes its output".to_owned()]
-    };
-    Ok(Described { table, known, open, allowed, notes })
+    Ok(Described { table, known, open, allowed, notes: Vec::new() })
 }
 
 fn allowed(name: &str) -> bool {

@@ -8,12 +8,15 @@
 
 mod autoencoder;
 mod complete;
+mod edm;
 mod guided_diffusion;
 mod latent_diffusion;
 mod openai;
 mod opened;
+mod stable_diffusion;
 mod stated;
 mod table;
+mod unet2d;
 
 use std::path::Path;
 
@@ -37,7 +40,8 @@ pub struct Family {
 }
 
 /// Every family; the first that fits is taken.
-pub const FAMILIES: &[Family] = &[latent_diffusion::FAMILY, guided_diffusion::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[latent_diffusion::FAMILY, guided_diffusion::FAMILY, stable_diffusion::FAMILY, edm::FAMILY, unet2d::FAMILY];
 
 /// JSON pointers to fields of a [`Header`] that are known together: where one is stated, the others are not filled in.
 pub type Group = &'static [&'static str];
@@ -69,6 +73,7 @@ pub struct Recognised<'a> {
     pub table: Table<'a>,
     /// What a user should know.
     pub notes: Vec<String>,
+    opened: &'a Opened,
 }
 
 impl Opened {
@@ -90,7 +95,7 @@ impl Opened {
             return Err(Error::Mismatch(mismatch));
         }
         let Described { table, notes, .. } = described;
-        Ok(Recognised { family: family.name, presets, header, table, notes })
+        Ok(Recognised { family: family.name, presets, header, table, notes, opened: self })
     }
 
     fn unrecognised(&self) -> Error {
@@ -105,7 +110,8 @@ impl Opened {
             let place = if name == WHOLE { String::new() } else { format!("{name}: ") };
             Some(format!("{place}{count} tensors, {what} (such as {first})"))
         });
-        Error::Unrecognised(parts.collect::<Vec<_>>().join("; "))
+        let class = self.class().map(|class| format!("a {class}"));
+        Error::Unrecognised(class.into_iter().chain(parts).collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -116,6 +122,9 @@ impl Recognised<'_> {
     /// [`Error`] names the tensor that cannot be used.
     pub fn load(&self) -> Result<Loaded> {
         let mut loaded = assemble(self.header.clone(), &self.table)?;
+        if let Some(reader) = crate::stable_diffusion::reader(self.opened, &self.header)? {
+            crate::stable_diffusion::attach(&mut loaded.prior, reader);
+        }
         loaded.prior.hash = self.hash();
         Ok(loaded)
     }

@@ -8,10 +8,8 @@ use super::{Group, Result};
 use crate::Error;
 
 /// What no tensor tells.
-pub(super) const OPEN: [Group; 2] = [
-    &["/network/image_size"],
-    &["/network/num_heads", "/network/num_head_channels", "/network/num_heads_upsample"],
-];
+pub(super) const OPEN: [Group; 2] =
+    [&["/network/image_size"], &["/network/num_heads", "/network/num_head_channels", "/network/num_heads_upsample"]];
 /// The same, of a U-Net without transformers.
 pub(super) const ORDER: Group = &["/network/use_new_attention_order"];
 

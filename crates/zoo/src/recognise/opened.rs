@@ -53,7 +53,10 @@ impl Opened {
                     parts.insert(name, Part { checkpoint: Checkpoint::open(&folder)?, config });
                 }
             }
-        } else {
+        }
+        // Pipelines as of 2022 have their only model beside their index.
+        let beside = || parts.is_empty() && crate::formats::weights_file(path).is_ok();
+        if class.is_none() || beside() {
             let config = path.is_dir().then(|| config(path)).flatten();
             parts.insert(WHOLE.to_owned(), Part { checkpoint: Checkpoint::open(path)?, config });
         }

@@ -84,8 +84,11 @@ impl Stated {
             ("data_std", json!(self.data_std)),
             ("value_range", json!(self.value_range)),
         ];
-        let mut fields: Map<String, Value> =
-            rows.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut fields: Map<String, Value> = rows
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         for (key, rows) in [("network", &self.network), ("autoencoder", &self.autoencoder)] {
             if !rows.is_empty() {
                 fields.insert(key.to_owned(), Value::Object(rows.clone()));

@@ -14,7 +14,7 @@ use super::{Conv, Image};
 use crate::parallel::{give, take};
 use crate::simd::LANES;
 use method::{FOUR, FOUR_ADJOINT, Method, TWO};
-use run::{Factor, Run};
+use run::{Doubled, Factor, Run};
 use weights::Weights;
 
 /// Side of the tiles of output.
@@ -52,7 +52,7 @@ pub fn serves(conv: &Conv) -> bool {
 pub(super) fn forward(conv: &Conv, tile: Tile, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
     let method = tile.forward();
     let weights = Weights::forward(conv.c_in, conv.c_out, method.side_in, weight, take(0));
-    run(conv.source(), method, Factor::Weights(&weights), x, bias, false, y);
+    run(conv.source(), method, Factor::Weights(&weights), Doubled::Neither, x, bias, false, y);
     give(weights.into_place());
 }
 
@@ -60,7 +60,7 @@ pub(super) fn forward(conv: &Conv, tile: Tile, x: &[f32], weight: &[f32], bias: 
 pub(super) fn input_grad(conv: &Conv, tile: Tile, g: &[f32], weight: &[f32], dx: &mut [f32]) {
     let method = tile.adjoint();
     let weights = Weights::adjoint(conv.c_out, conv.c_in, method.side_in, weight, take(0));
-    run(conv.source(), method, Factor::Weights(&weights), g, None, false, dx);
+    run(conv.source(), method, Factor::Weights(&weights), Doubled::Neither, g, None, false, dx);
     give(weights.into_place());
 }
 
@@ -94,25 +94,50 @@ impl Winograd {
     }
 
     /// The convolution of a batch, plus `bias` (`[c_out]`), plus what is in `y` if `add`.
-    pub fn apply(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
-        run(self.image, self.tile.forward(), Factor::Weights(&self.weights), x, bias, add, y);
+    ///
+    /// If `doubled`, of images twice as high and wide as `x`, each of whose pixels is repeated 2x2.
+    pub fn apply(&self, doubled: bool, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+        let doubled = if doubled { Doubled::Source } else { Doubled::Neither };
+        run(self.image, self.tile.forward(), Factor::Weights(&self.weights), doubled, x, bias, add, y);
     }
 
     /// The gradient of the input from `g`, that of the output.
-    pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
+    pub fn input_grad(&self, doubled: bool, g: &[f32], dx: &mut [f32]) {
         let factor = self.adjoint.as_ref().map_or(Factor::Adjoint(&self.weights), Factor::Weights);
-        run(self.image, self.tile.adjoint(), factor, g, None, false, dx);
+        let doubled = if doubled { Doubled::Target } else { Doubled::Neither };
+        run(self.image, self.tile.adjoint(), factor, doubled, g, None, false, dx);
     }
 
-    /// How many values the packed weights are.
-    pub fn values(&self) -> usize {
-        self.weights.len() + self.adjoint.as_ref().map_or(0, Weights::len)
+    /// Rounds the packed weights to half precision.
+    pub fn halve(&mut self) {
+        self.weights.halve();
+        if let Some(adjoint) = &mut self.adjoint {
+            adjoint.halve();
+        }
+    }
+
+    /// Bytes that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes() + self.adjoint.as_ref().map_or(0, Weights::bytes)
     }
 }
 
-fn run(image: Image, method: Method, factor: Factor, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+fn run(
+    image: Image,
+    method: Method,
+    factor: Factor,
+    doubled: Doubled,
+    x: &[f32],
+    bias: Option<&[f32]>,
+    add: bool,
+    y: &mut [f32],
+) {
     let source = Image { channels: factor.from(), ..image };
     let target = Image { channels: factor.to(), ..image };
-    assert_eq!(source.count(x), target.count(y), "batch of input and output");
-    Run::new(method, factor, source, target).run(x, bias, add, y);
+    let repeats = |side| if doubled == side { 4 } else { 1 };
+    let (source_len, target_len) = (source.pixels() * source.channels, target.pixels() * target.channels);
+    let batch = x.len() * repeats(Doubled::Source) / source_len;
+    assert_eq!(x.len() * repeats(Doubled::Source), batch * source_len, "images of {source:?}");
+    assert_eq!(y.len() * repeats(Doubled::Target), batch * target_len, "as many images of {target:?}");
+    Run::new(method, factor, source, target, doubled).run(batch, x, bias, add, y);
 }

@@ -1,18 +1,21 @@
 //! Runs a convolution over blocks of tiles.
 
-use super::method::{End, Method, turn};
+use super::method::{End, Method};
 use super::tiles::{Tiles, pitch};
 use super::weights::{Weights, exchanged};
 use crate::conv::Image;
-use crate::parallel::{Shared, each, pieces, with_scratch};
-use crate::tile::{COLS, ROWS, Start, gather};
+use crate::conv::transposed::{product as transposed_product, turn};
+use crate::parallel::{Shared, pieces, with_scratch};
+use crate::team::each;
+use crate::tile::{COLS, ROWS, Start};
 use std::ops::Range;
 
 /// Values of a block before and after the product: near what the second cache holds.
 const BLOCK_VALUES: usize = 200 * 1024;
-
-/// Panels of weights that are read together by [`Run::multiply_adjoint`].
-const GROUP: usize = 4;
+/// Tiles of a block at least, if there are as many, and at most.
+const BLOCK_TILES: [usize; 2] = [24, 96];
+/// Values of weights from which on all threads work on one block, with weights that are read from memory once for it.
+const MANY_WEIGHTS: usize = 1 << 21;
 
 /// The right factor of the products.
 #[derive(Clone, Copy)]
@@ -39,68 +42,90 @@ impl Factor<'_> {
     }
 }
 
+/// An image whose pixels each stand for 2x2 equal ones of the convolution's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubled {
+    Neither,
+    Source,
+    Target,
+}
+
 /// One convolution.
 pub(super) struct Run<'a> {
     method: Method,
     factor: Factor<'a>,
     source: Image,
     target: Image,
-    /// Tiles of a block.
-    block: usize,
+    doubled: Doubled,
     /// Values between tiles, before and after the product.
     pitch: [usize; 2],
     zeros: Vec<f32>,
 }
 
-/// A block of tiles on its way: `v` and `m` are `[point][tile][pitch]`.
+/// A block of tiles on its way: `v` and `m` are `[point][tile][pitch]`, with room for `room` tiles.
 struct Block<'a> {
     tiles: Range<usize>,
+    room: usize,
     v: Shared<'a>,
     m: Shared<'a>,
 }
 
 impl<'a> Run<'a> {
-    pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image) -> Self {
+    pub fn new(method: Method, factor: Factor<'a>, source: Image, target: Image, doubled: Doubled) -> Self {
         let pitch = [source.channels, target.channels].map(pitch);
-        // Whole tiles of the micro-kernel, along its rows or along its columns.
-        let unit = match factor {
-            Factor::Weights(_) => 4 * ROWS,
-            Factor::Adjoint(_) => 3 * COLS,
-        };
-        let block = (BLOCK_VALUES / (method.points() * (pitch[0] + pitch[1]))).clamp(unit, 96) / unit * unit;
         let zeros = vec![0.0; source.channels.max(target.channels).next_multiple_of(COLS)];
-        Self { method, factor, source, target, block, pitch, zeros }
+        Self { method, factor, source, target, doubled, pitch, zeros }
     }
 
-    pub fn run(&self, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
+    /// Tiles of a block, and whether all threads work on one block at a time. No result depends on either.
+    fn plan(&self, total: usize) -> (usize, bool) {
+        // Whole tiles of the micro-kernel, along its rows or along its columns.
+        let (unit, values) = match self.factor {
+            Factor::Weights(w) => (ROWS, w.len()),
+            Factor::Adjoint(w) => (COLS, w.len()),
+        };
+        let [least, most] = BLOCK_TILES;
+        let threads = rayon::current_num_threads();
+        let room = BLOCK_VALUES / (self.method.points() * (self.pitch[0] + self.pitch[1]));
+        let together = values >= MANY_WEIGHTS || total < least;
+        // The more weights there are, the more tiles should share a reading of them.
+        let limit = room.max(values >> 15).clamp(least, most);
+        let mut blocks = total.div_ceil(limit).max(1);
+        if !together && blocks < 4 * threads {
+            // As many for each thread, unless they become tiny.
+            blocks = blocks.next_multiple_of(threads).min(total.div_ceil(least / 2));
+        }
+        (total.div_ceil(blocks).next_multiple_of(unit), together)
+    }
+
+    pub fn run(&self, batch: usize, x: &[f32], bias: Option<&[f32]>, add: bool, y: &mut [f32]) {
         assert!(bias.is_none_or(|bias| bias.len() == self.target.channels), "a bias for each channel");
-        let (sources, targets) =
-            (Tiles::new(self.source, self.method.side_out), Tiles::new(self.target, self.method.side_out));
-        let total = sources.of_batch(self.source.count(x));
-        let blocks = total.div_ceil(self.block);
-        let tiles_of = pieces(total, self.block);
+        let tiles = |image, doubled| Tiles::new(image, self.method.side_out, self.doubled == doubled);
+        let (sources, targets) = (tiles(self.source, Doubled::Source), tiles(self.target, Doubled::Target));
+        let total = sources.of_batch(batch);
+        let (room, together) = self.plan(total);
+        let blocks = total.div_ceil(room);
+        let tiles_of = pieces(total, room);
         let end = End { bias: bias.unwrap_or(&self.zeros), add };
         let y = Shared::new(y);
-        let sizes = self.pitch.map(|pitch| self.block * self.method.points() * pitch);
-        // Few blocks are each shared between threads, many are shared out.
-        let few = blocks < rayon::current_num_threads();
-        each(!few, blocks, |i| {
+        let sizes = self.pitch.map(|pitch| room * self.method.points() * pitch);
+        let one = |i: usize| {
             with_scratch(sizes[0] + sizes[1], |scratch| {
                 let (v, m) = scratch.split_at_mut(sizes[0]);
-                let block = Block { tiles: tiles_of(i), v: Shared::new(v), m: Shared::new(m) };
-                let [v_step, m_step] = self.pitch.map(|pitch| self.block * pitch);
-                each(few, block.tiles.len(), |i| {
+                let block = Block { tiles: tiles_of(i), room, v: Shared::new(v), m: Shared::new(m) };
+                let [v_step, m_step] = self.pitch.map(|pitch| room * pitch);
+                each(block.tiles.len(), |i| {
                     let pixels = sources.read(block.tiles.start + i, 1, x, &self.zeros);
                     let v = block.v.at(i * self.pitch[0]);
                     // SAFETY: channels are a multiple of eight, each pixel has as many values, and so has each point of
                     // the tile in `v`, which is this task's.
                     unsafe { (self.method.input)(pixels.as_ptr(), self.source.channels, v, v_step) };
                 });
-                each(few, self.method.points(), |point| match self.factor {
+                each(self.method.points(), |point| match self.factor {
                     Factor::Weights(weights) => self.multiply(&block, point, weights),
                     Factor::Adjoint(weights) => self.multiply_adjoint(&block, point, weights),
                 });
-                each(few, block.tiles.len(), |i| {
+                each(block.tiles.len(), |i| {
                     targets.write(block.tiles.start + i, y, |pixels| {
                         let m = block.m.at(i * self.pitch[1]);
                         // SAFETY: channels are a multiple of eight; the products of this tile are complete and no longer
@@ -109,7 +134,9 @@ impl<'a> Run<'a> {
                     });
                 });
             });
-        });
+        };
+        // Tasks inside of tasks run where they are: a block is one thread's, or its parts are shared.
+        if together { (0..blocks).for_each(one) } else { each(blocks, one) }
     }
 
     /// `m = v w` at a point.
@@ -118,13 +145,13 @@ impl<'a> Run<'a> {
         for panel in 0..weights.to.div_ceil(COLS) {
             let w = weights.panel(point, panel);
             for first in (0..block.tiles.len()).step_by(ROWS) {
-                let first = point * self.block + first;
+                let first = point * block.room + first;
                 let rows: [*const f32; ROWS] = std::array::from_fn(|i| block.v.at((first + i) * from).cast_const());
                 let places: [*mut f32; ROWS] = std::array::from_fn(|i| block.m.at((first + i) * to + panel * COLS));
                 // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
                 // values, the panel COLS times as many; the places are this task's.
                 unsafe {
-                    gather(rows.as_ptr(), 1, weights.from, w.as_ptr(), Start::Zero, places.as_ptr(), COLS);
+                    w.gather(rows.as_ptr(), 1, weights.from, Start::Zero, places.as_ptr(), COLS);
                 }
             }
         }
@@ -144,38 +171,15 @@ impl<'a> Run<'a> {
             for (first, right) in (0..columns).step_by(COLS).zip(right.chunks_exact_mut(depth * COLS)) {
                 // SAFETY: blocks are a multiple of COLS tiles long, so that `v` has as many from here on.
                 unsafe {
-                    let v = block.v.at((point * self.block + first) * from);
+                    let v = block.v.at((point * block.room + first) * from);
                     turn(v, from, COLS, weights.to, right.as_mut_ptr(), COLS);
                 }
             }
-            let product = Shared::new(product);
-            // A few panels at a time, so that the weights are read nearly in the order of memory; the sums wait in
-            // `product`.
-            for group in (0..panels).step_by(GROUP) {
-                let panels = GROUP.min(panels - group);
-                let start = if group == 0 { Start::Zero } else { Start::Output };
-                for row in (0..weights.from).step_by(ROWS) {
-                    let mut left = [self.zeros.as_ptr(); GROUP * ROWS];
-                    for (i, left) in left.iter_mut().take(panels * ROWS).enumerate() {
-                        let (panel, channel) = (group + i / ROWS, row + i % ROWS);
-                        if channel < weights.from {
-                            *left = weights.panel(source, panel)[channel * COLS..][..COLS].as_ptr();
-                        }
-                    }
-                    for (column, right) in (0..columns).step_by(COLS).zip(right.chunks_exact(depth * COLS)) {
-                        let right = right[group * COLS * COLS..][..panels * COLS * COLS].as_ptr();
-                        let places: [*mut f32; ROWS] =
-                            std::array::from_fn(|i| product.at((row + i) * columns + column));
-                        // SAFETY: each pointer of `left` has COLS values, `right` panels * COLS rows of COLS; the places
-                        // are inside `product`, whose rows are a multiple of ROWS.
-                        unsafe { gather(left.as_ptr(), panels, COLS, right, start, places.as_ptr(), COLS) };
-                    }
-                }
-            }
+            transposed_product(|panel| weights.panel(source, panel), panels, 0..weights.from, right, columns, product);
             // SAFETY: `product` has as many rows as `m` has channels, a multiple of eight; its columns are as many tiles.
             unsafe {
-                let m = block.m.at(point * self.block * to);
-                turn(product.at(0), columns, weights.from, columns, m, to);
+                let m = block.m.at(point * block.room * to);
+                turn(product.as_ptr(), columns, weights.from, columns, m, to);
             }
         });
     }

@@ -6,8 +6,8 @@ use super::tiles::{Tiles, pitch};
 use super::weights::transform_adjoint;
 use crate::conv::Conv;
 use crate::parallel::{Shared, give, pieces, take, with_scratch};
+use crate::team::{each, parts};
 use crate::tile::{COLS, ROWS, outer};
-use rayon::prelude::*;
 
 /// Values of a block of transformed tiles, which all threads share: within the last cache.
 const BLOCK_VALUES: usize = 1 << 20;
@@ -18,7 +18,7 @@ const STEP: usize = 64;
 pub(super) fn weight_grad(conv: &Conv, method: Method, x: &[f32], g: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
     let (source, target) = (conv.source(), conv.target());
     let batch = source.count(x);
-    let (sources, targets) = (Tiles::new(source, method.side_out), Tiles::new(target, method.side_out));
+    let (sources, targets) = (Tiles::new(source, method.side_out, false), Tiles::new(target, method.side_out, false));
     let spread = if method.side_out == 2 { output_adjoint_two } else { output_adjoint_four };
     let points = method.points();
     let pitch = [conv.c_in, conv.c_out].map(pitch);
@@ -40,8 +40,8 @@ pub(super) fn weight_grad(conv: &Conv, method: Method, x: &[f32], g: &[f32], dw:
         let (v, m) = (Shared::new(v), Shared::new(m)); // [point][tile][pitch]
         for i in 0..total.div_ceil(block) {
             let tiles = tiles_of(i);
-            tiles.clone().into_par_iter().with_min_len(8).for_each(|tile| {
-                let i = tile - tiles.start;
+            each(tiles.len(), |i| {
+                let tile = tiles.start + i;
                 let (x, g) = (sources.read(tile, 1, x, &zeros), targets.read(tile, 0, g, &zeros));
                 // SAFETY: channels are a multiple of eight, each pixel has as many values, and so has each point of the
                 // tile in `v` and `m`, which is this task's.
@@ -50,7 +50,7 @@ pub(super) fn weight_grad(conv: &Conv, method: Method, x: &[f32], g: &[f32], dw:
                     spread(g.as_ptr(), conv.c_out, m.at(i * pitch[1]), block * pitch[1]);
                 }
             });
-            sums.par_chunks_mut(size).enumerate().for_each(|(point, sums)| {
+            parts(sums, size, |point, sums| {
                 for step in (0..tiles.len()).step_by(STEP) {
                     let width = STEP.min(tiles.len() - step);
                     let (v, m) = (v.at((point * block + step) * pitch[0]), m.at((point * block + step) * pitch[1]));
@@ -81,7 +81,7 @@ pub(super) fn weight_grad(conv: &Conv, method: Method, x: &[f32], g: &[f32], dw:
     // From points to kernels, for a channel of the input and a panel of outputs at a time.
     assert_eq!(dw.len(), conv.c_out * conv.c_in * 9, "gradient of the weights");
     let dw = Shared::new(dw);
-    (0..conv.c_in * panels).into_par_iter().for_each(|task| {
+    each(conv.c_in * panels, |task| {
         let (c, panel) = (task / panels, task % panels);
         let mut at_points = [[0.0; COLS]; 36];
         for (point, values) in at_points.iter_mut().take(points).enumerate() {

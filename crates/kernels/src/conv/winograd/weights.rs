@@ -1,11 +1,12 @@
 //! Kernels at the points, in the order in which the micro-kernel reads them.
 
 use super::points::{Four, Two, WithWeights, reciprocal};
+use crate::conv::storage::{Panel, Values};
 use crate::memory::zeros;
 use crate::parallel::Shared;
 use crate::simd::{Simd, multiversion};
+use crate::team::each;
 use crate::tile::COLS;
-use rayon::prelude::*;
 
 /// `G w G^T` for every pair of channels: `[point][panel of to][from][COLS]`, zeros past the last channel.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub(super) struct Weights {
     pub from: usize,
     pub to: usize,
     pub side: usize,
-    values: Vec<f32>,
+    values: Values,
 }
 
 /// A kernel of 3x3 for each channel of a panel: `[tap][COLS]`.
@@ -45,7 +46,7 @@ impl Weights {
             values = zeros(len);
         }
         let shared = Shared::new(&mut values);
-        (0..panels * from).into_par_iter().for_each(|task| {
+        each(panels * from, |task| {
             let (panel, c) = (task / from, task % from);
             let mut kernels: Kernels = [[0.0; COLS]; 9];
             for (j, o) in (panel * COLS..to.min((panel + 1) * COLS)).enumerate() {
@@ -61,12 +62,21 @@ impl Weights {
                 row.copy_from_slice(values);
             }
         });
-        Self { from, to, side, values }
+        Self { from, to, side, values: Values::Single(values) }
     }
 
     /// Their memory, for others.
     pub fn into_place(self) -> Vec<f32> {
-        self.values
+        self.values.into_place()
+    }
+
+    /// Rounds them to half precision.
+    pub fn halve(&mut self) {
+        self.values.halve();
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.values.bytes()
     }
 
     pub fn len(&self) -> usize {
@@ -74,9 +84,9 @@ impl Weights {
     }
 
     /// `[from][COLS]`.
-    pub fn panel(&self, point: usize, panel: usize) -> &[f32] {
+    pub fn panel(&self, point: usize, panel: usize) -> Panel<'_> {
         let len = self.from * COLS;
-        &self.values[(point * self.to.div_ceil(COLS) + panel) * len..][..len]
+        self.values.panel((point * self.to.div_ceil(COLS) + panel) * len, len)
     }
 }
 

@@ -33,6 +33,18 @@ impl Conv2d {
         Self { packed, padding }
     }
 
+    /// See [`PackedConv::after_upsampling`].
+    #[must_use]
+    pub fn after_upsampling(self) -> Self {
+        Self { packed: self.packed.after_upsampling(), ..self }
+    }
+
+    /// See [`PackedConv::halved`].
+    #[must_use]
+    pub fn halved(self) -> Self {
+        Self { packed: self.packed.halved(), ..self }
+    }
+
     /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         self.run(x, None)

@@ -16,6 +16,12 @@ impl Linear {
         Self { packed: PackedConv::linear(weight, bias) }
     }
 
+    /// See [`PackedConv::halved`].
+    #[must_use]
+    pub fn halved(self) -> Self {
+        Self { packed: self.packed.halved() }
+    }
+
     /// `[rows, c_in]` to `[rows, c_out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         ops::linear_frozen(x, &self.packed)

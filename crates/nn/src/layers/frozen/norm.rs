@@ -23,6 +23,13 @@ impl GroupNorm {
         ops::group_norm(x, self.groups, self.weight.clone(), self.bias.clone(), self.eps, tail)
     }
 
+    /// [`Self::forward_silu`] of `x + shift`, `shift` `[batch, channels]`.
+    pub fn forward_shifted_silu(&self, x: Tensor<4>, shift: Tensor<2>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.clone(), self.bias.clone());
+        let tail = GroupNormTail { modulation: None, silu: true };
+        ops::group_norm_shifted(x, shift, self.groups, weight, bias, self.eps, tail)
+    }
+
     /// The normalised input after `x sigmoid(x)`. // [batch, height, width, channels]
     pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
         self.forward(x, GroupNormTail { modulation: None, silu: true })

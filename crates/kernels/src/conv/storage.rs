@@ -1,0 +1,90 @@
+//! How packed weights are kept.
+
+use crate::memory::zeros;
+use crate::team::parts;
+use crate::tile::{Start, gather, gather_half};
+use half::f16;
+
+/// Weights as they are, or rounded to half precision. Arithmetic is in single precision either way.
+#[derive(Clone, Debug)]
+pub(super) enum Values {
+    Single(Vec<f32>),
+    Half(Vec<f16>),
+}
+
+/// Some of them.
+#[derive(Clone, Copy)]
+pub(super) enum Panel<'a> {
+    Single(&'a [f32]),
+    Half(&'a [f16]),
+}
+
+/// Values of a task.
+const PIECE: usize = 1 << 16;
+
+impl Values {
+    /// Rounds them to the nearest in half precision: 11 bits of each between 6e-5 and 65504, fewer below.
+    pub fn halve(&mut self) {
+        if let Self::Single(values) = self {
+            let mut half = vec![f16::ZERO; values.len()];
+            parts(&mut half, PIECE, |i, half| {
+                half.iter_mut().zip(&values[i * PIECE..]).for_each(|(half, &value)| *half = f16::from_f32(value));
+            });
+            *self = Self::Half(half);
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Single(values) => values.len(),
+            Self::Half(values) => values.len(),
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Single(values) => size_of_val(&values[..]),
+            Self::Half(values) => size_of_val(&values[..]),
+        }
+    }
+
+    /// `len` values from `start` on.
+    pub fn panel(&self, start: usize, len: usize) -> Panel<'_> {
+        match self {
+            Self::Single(values) => Panel::Single(&values[start..][..len]),
+            Self::Half(values) => Panel::Half(&values[start..][..len]),
+        }
+    }
+
+    /// Their memory in single precision, if they are in it, for others.
+    pub fn into_place(self) -> Vec<f32> {
+        match self {
+            Self::Single(values) => values,
+            Self::Half(_) => zeros(0),
+        }
+    }
+}
+
+impl Panel<'_> {
+    /// [`gather`] with these values on the right.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn gather(
+        self,
+        a: *const *const f32,
+        taps: usize,
+        depth: usize,
+        start: Start,
+        y: *const *mut f32,
+        cols: usize,
+    ) {
+        // SAFETY: the same contract.
+        unsafe {
+            match self {
+                Panel::Single(b) => gather(a, taps, depth, b.as_ptr(), start, y, cols),
+                Panel::Half(b) => gather_half(a, taps, depth, b.as_ptr(), start, y, cols),
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Tasks shared between the calling thread and the pool's.
+//!
+//! The calling thread works too, and returns as soon as every task is done: it does not wait for a helper that has not begun.
+//! A network is hundreds of short operations; handing each to sleeping threads and sleeping until they are done took longer
+//! than many of them, and several times as long on a machine with other work.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Thread, current, park, yield_now};
+
+thread_local! {
+    /// Whether this thread is at work on tasks.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Looks at the last tasks before their waiting thread yields, and before it sleeps.
+const LOOKS: [usize; 2] = [2000, 2020];
+
+/// Calls `f` for each number below `count`. Tasks inside of tasks run where they are.
+pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
+    let helpers = if count < 2 || INSIDE.get() { 0 } else { (rayon::current_num_threads() - 1).min(count - 1) };
+    if helpers == 0 {
+        (0..count).for_each(f);
+    } else {
+        run(count, helpers, &f);
+    }
+}
+
+/// The results of `f` for each number below `count`.
+pub(crate) fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let slots: Vec<Mutex<Option<T>>> = (0..count).map(|_| Mutex::new(None)).collect();
+    each(count, |i| *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(f(i)));
+    let value = |slot: Mutex<Option<T>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    slots.into_iter().filter_map(value).collect() // every slot is filled
+}
+
+/// Calls `f` with each piece of `len` values (the last may be shorter) and its number.
+pub(crate) fn parts<T: Send>(values: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    let pieces: Vec<Mutex<&mut [T]>> = values.chunks_mut(len).map(Mutex::new).collect();
+    each(pieces.len(), |i| f(i, &mut pieces[i].lock().unwrap_or_else(PoisonError::into_inner)));
+}
+
+struct Job {
+    /// The next task.
+    next: AtomicUsize,
+    /// Tasks that are not done.
+    left: AtomicUsize,
+    count: usize,
+    task: *const (dyn Fn(usize) + Sync),
+    caller: Thread,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: what `task` points to may be shared between threads, and `Job::work` says why it is there when it is called.
+unsafe impl Send for Job {}
+// SAFETY: as above.
+unsafe impl Sync for Job {}
+
+fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) {
+    let task: *const (dyn Fn(usize) + Sync + 'a) = task;
+    // SAFETY: only the lifetime changes, which a pointer does not promise.
+    let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
+    let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
+    let job = Arc::new(Job { next, left, count, task, caller: current(), panic: Mutex::new(None) });
+    for _ in 0..helpers {
+        let job = job.clone();
+        rayon::spawn(move || job.work());
+    }
+    job.work();
+    job.wait();
+    let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
+}
+
+impl Job {
+    /// Does tasks until all are taken.
+    fn work(&self) {
+        let before = INSIDE.replace(true);
+        loop {
+            let i = self.next.fetch_add(1, Ordering::Relaxed);
+            if i >= self.count {
+                break;
+            }
+            // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
+            let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
+            if let Err(panic) = result {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 && current().id() != self.caller.id() {
+                self.caller.unpark();
+            }
+        }
+        INSIDE.set(before);
+    }
+
+    /// Until all tasks are done.
+    fn wait(&self) {
+        let mut looks = 0;
+        while self.left.load(Ordering::Acquire) > 0 {
+            match looks {
+                looks if looks < LOOKS[0] => std::hint::spin_loop(),
+                looks if looks < LOOKS[1] => yield_now(),
+                _ => park(),
+            }
+            looks += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_pool<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+    }
+
+    #[test]
+    fn every_task_is_done_once() {
+        for threads in [1, 2, 5] {
+            in_pool(threads, || {
+                for count in [0, 1, 2, 7, 1000] {
+                    assert_eq!(map(count, |i| i), (0..count).collect::<Vec<_>>());
+                }
+                let mut values = vec![0; 1003];
+                parts(&mut values, 10, |i, part| part.iter_mut().for_each(|value| *value += i));
+                assert!(values.iter().enumerate().all(|(i, value)| *value == i / 10));
+            });
+        }
+    }
+
+    #[test]
+    fn tasks_inside_of_tasks_and_from_many_callers() {
+        let sum = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        each(3, |_| each(5, |i| _ = sum.fetch_add(i, Ordering::Relaxed)));
+                    }
+                });
+            }
+        });
+        assert_eq!(sum.into_inner(), 4 * 200 * 3 * 10);
+    }
+
+    #[test]
+    fn a_panic_arrives_after_the_other_tasks_are_done() {
+        in_pool(2, || {
+            let done = AtomicUsize::new(0);
+            let task = |i: usize| {
+                if i == 3 {
+                    panic!("three")
+                } else {
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            let panic = catch_unwind(AssertUnwindSafe(|| each(100, task))).unwrap_err();
+            assert_eq!((panic.downcast_ref(), done.into_inner()), (Some(&"three"), 99));
+            each(2, |_| ()); // and others follow
+        });
+    }
+}
