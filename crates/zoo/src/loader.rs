@@ -21,8 +21,8 @@ pub struct Inventory {
     pub outputs: u64,
 }
 
-/// Values held for a gradient for each that convolutions and linear maps put out: layers hold their inputs, which are mostly those,
-/// and some hold intermediate results. Measured with `vipaint prior bench --random-weights`, see docs/stable-diffusion.md.
+/// Values held for a gradient for each that convolutions and linear maps put out: layers hold their inputs, which are mostly
+/// those, and some hold intermediate results. Compared with measurements in docs/stable-diffusion.md.
 const HELD: f64 = 1.15;
 
 impl Inventory {
@@ -294,4 +294,23 @@ impl<'a> Loader<'a> {
 /// Self-attention over a picture from its four maps.
 pub(crate) fn self_attention([query, key, value]: [Linear; 3], out: Linear, heads: usize) -> Attention {
     Attention { query, key, value, out, heads }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_those_of_convolutions_and_linear_maps() {
+        let build = |loader: &Loader<'_>| {
+            let shape = Shape { c_in: 3, c_out: 8, kernel: 3, stride: 2, padding: Padding::Same, sides: [6, 4] };
+            loader.conv("conv", shape)?;
+            loader.linear("linear", [3, 7], true, 5)?;
+            loader.layer_norm("norm", 7).map(drop)
+        };
+        let inventory = Inventory::of(build).unwrap();
+        assert_eq!(inventory.outputs, 8 * (3 * 2) + 7 * 5);
+        assert_eq!(inventory.multiply_adds, 8 * 3 * 9 * (3 * 2) + 3 * 7 * 5);
+        assert_eq!(inventory.held_bytes(), ((8 * 6 + 35) as f64 * HELD * 4.0) as u64);
+    }
 }

@@ -203,6 +203,21 @@ fn a_schedule_that_ends_without_signal_is_read_for_v() {
 }
 
 #[test]
+fn sides_and_tiles_can_be_stated_beside_a_folder() {
+    let folder = made("sd1");
+    let z = Tensor::<4>::from_data(TensorData::new(vec![0.5f32; 4 * 256], [1, 4, 16, 16]), &Device::flex());
+    let decode = |toml: &str| {
+        std::fs::write(folder.path().join("prior.toml"), toml).unwrap();
+        let prior = open(folder.path());
+        assert_eq!(prior.autoencoder.image_shape(prior.shape()), [3, 32, 32]);
+        values(&prior.autoencoder.decode(z.clone()))
+    };
+    let whole = decode("[network]\nimage_size = 16\n");
+    let tiled = decode("[network]\nimage_size = 16\n[autoencoder]\ntile = 8\n");
+    assert_ne!(whole, tiled);
+}
+
+#[test]
 fn half_precision_files_and_old_attention_names_are_read() {
     let (folder, expected) = (made("sd1"), Expected::of("sd1"));
     let vae = folder.path().join("vae/diffusion_pytorch_model.safetensors");
