@@ -1,8 +1,8 @@
 //! Tasks shared between the calling thread and the pool's.
 //!
 //! The calling thread works too, and returns as soon as every task is done: it does not wait for a helper that has not begun.
-//! A network is hundreds of short operations; handing each to sleeping threads and sleeping until they are done took longer
-//! than many of them, and several times as long on a machine with other work.
+//! Helpers look out for the next tasks for a moment before they go back to the pool, where they sleep. A network is hundreds
+//! of short operations; waking threads for each and sleeping until they are done took longer than many of them.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Thread, current, park, yield_now};
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// Whether this thread is at work on tasks.
@@ -18,6 +19,15 @@ thread_local! {
 
 /// Looks at the last tasks before their waiting thread yields, and before it sleeps.
 const LOOKS: [usize; 2] = [2000, 2020];
+/// How long a helper looks out for the next tasks: longer than most of what a network does between them.
+const LOOKOUT: Duration = Duration::from_micros(200);
+
+/// The last tasks that were shared.
+static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
+/// How many times that was.
+static POSTED: AtomicUsize = AtomicUsize::new(0);
+/// Helpers that look out for the next.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Calls `f` for each number below `count`. Tasks inside of tasks run where they are.
 pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
@@ -65,15 +75,51 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
     let job = Arc::new(Job { next, left, count, task, caller: current(), panic: Mutex::new(None) });
-    for _ in 0..helpers {
-        let job = job.clone();
-        rayon::spawn(move || job.work());
+    *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
+    POSTED.fetch_add(1, Ordering::Release);
+    for _ in WAITING.load(Ordering::Relaxed)..helpers {
+        rayon::spawn({
+            let job = job.clone();
+            move || help(job)
+        });
     }
     job.work();
     job.wait();
     let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
         resume_unwind(panic);
+    }
+}
+
+/// Does tasks, and those that are posted in time.
+fn help(mut job: Arc<Job>) {
+    loop {
+        let seen = POSTED.load(Ordering::Acquire);
+        job.work();
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        let found = look_out(seen);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        let next = found.then(|| BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten();
+        match next {
+            Some(next) => job = next,
+            None => return,
+        }
+    }
+}
+
+/// Whether something was posted since `seen`, soon enough.
+fn look_out(seen: usize) -> bool {
+    let start = Instant::now();
+    loop {
+        for _ in 0..64 {
+            if POSTED.load(Ordering::Acquire) != seen {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() > LOOKOUT {
+            return false;
+        }
     }
 }
 

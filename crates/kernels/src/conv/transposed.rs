@@ -9,7 +9,7 @@ use crate::tile::{COLS, ROWS, Start, gather, widen};
 use std::ops::Range;
 
 /// Panels of weights that are read together, so that they are read nearly in the order of memory; the sums wait meanwhile.
-const GROUP: usize = 4;
+const GROUP: usize = 8;
 
 /// `sums[i][j] = sum_o w[channels.start + i][o] right[o][j]` for the channels, of the map's source, and `j < columns`.
 ///
@@ -28,32 +28,36 @@ pub(super) fn product<'a>(
     assert!(columns.is_multiple_of(COLS) && right.len() >= depth * columns, "the right factor");
     assert!(sums.len() >= channels.len().next_multiple_of(ROWS) * columns, "place for the sums");
     let sums = Shared::new(sums);
-    let mut left = [0.0; GROUP * ROWS * COLS]; // [panel][row][COLS]
+    let mut wide = [0.0; GROUP * ROWS * COLS]; // [panel][row][COLS], of weights in half precision
     for group in (0..panels).step_by(GROUP) {
         let count = GROUP.min(panels - group);
         let start = if group == 0 { Start::Zero } else { Start::Output };
+        let group_panels: [Panel; GROUP] = std::array::from_fn(|k| panel(group + k.min(count - 1)));
         for row in channels.clone().step_by(ROWS) {
             let rows = ROWS.min(channels.end - row);
-            for (k, left) in left.chunks_exact_mut(ROWS * COLS).take(count).enumerate() {
-                if let Panel::Half(values) = panel(group + k) {
-                    widen(&values[row * COLS..][..rows * COLS], &mut left[..rows * COLS]);
+            for (k, wide) in wide.chunks_exact_mut(ROWS * COLS).take(count).enumerate() {
+                if let Panel::Half(values) = group_panels[k] {
+                    widen(&values[row * COLS..][..rows * COLS], &mut wide[..rows * COLS]);
                 }
             }
-            // Rows past the last channel are whatever `left` holds: nobody reads their sums.
-            let rows: [*const f32; GROUP * ROWS] = std::array::from_fn(|i| {
-                let (k, i_row) = (i / ROWS, i % ROWS);
-                match (k < count && i_row < rows).then(|| panel(group + k)) {
-                    Some(Panel::Single(values)) => values[(row + i_row) * COLS..].as_ptr(),
-                    _ => left[i * COLS..].as_ptr(),
+            // Rows past the last channel repeat it: nobody reads their sums.
+            let mut left = [wide.as_ptr(); GROUP * ROWS];
+            for (k, left) in left.chunks_exact_mut(ROWS).take(count).enumerate() {
+                let values = match group_panels[k] {
+                    Panel::Single(values) => &values[row * COLS..][..rows * COLS],
+                    Panel::Half(_) => &wide[k * ROWS * COLS..][..rows * COLS],
+                };
+                for (i, left) in left.iter_mut().enumerate() {
+                    *left = values[i.min(rows - 1) * COLS..].as_ptr();
                 }
-            });
+            }
             for (column, right) in (0..columns).step_by(COLS).zip(right.chunks_exact(depth * COLS)) {
                 let right = right[group * COLS * COLS..][..count * COLS * COLS].as_ptr();
-                let places: [*mut f32; ROWS] =
-                    std::array::from_fn(|i| sums.at((row - channels.start + i) * columns + column));
-                // SAFETY: each row has COLS values, `right` count * COLS rows of COLS; the places are inside `sums`, as its
-                // length was checked.
-                unsafe { gather(rows.as_ptr(), count, COLS, right, start, places.as_ptr(), COLS) };
+                let first = sums.at((row - channels.start) * columns + column);
+                let places: [*mut f32; ROWS] = std::array::from_fn(|i| first.wrapping_add(i * columns));
+                // SAFETY: each row of the `count` panels has COLS values, `right` count * COLS rows of COLS; the places are
+                // inside `sums`, as its length was checked.
+                unsafe { gather(left.as_ptr(), count, COLS, right, start, places.as_ptr(), COLS) };
             }
         }
     }

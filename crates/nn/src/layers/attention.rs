@@ -44,6 +44,7 @@ impl AttentionBlock {
         let n = self.norm.forward(x.clone(), GroupNormTail::default()).reshape([b, h * w, c]);
         let (q, k) = (self.query.forward_sequence(n.clone()), self.key.forward_sequence(n.clone()));
         let v = self.value.forward_sequence(n);
-        x + self.out.forward_sequence(ops::attention(q, k, v, self.heads)).reshape([b, h, w, c])
+        let y = ops::attention(q, k, v, self.heads);
+        self.out.forward_onto(y, x.reshape([b, h * w, c])).reshape([b, h, w, c])
     }
 }

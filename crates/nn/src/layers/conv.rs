@@ -40,12 +40,27 @@ impl Conv2d {
 
     /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, None)
+    }
+
+    /// [`Self::forward`] plus `residual`, shaped as the result.
+    pub fn forward_onto(&self, x: Tensor<4>, residual: Tensor<4>) -> Tensor<4> {
+        self.run(x, Some(residual))
+    }
+
+    fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         let padding = self.weight.dims()[2] / 2;
         let [_, height, width, _] = x.dims();
         let make = || PackedConv::new(self.weight.val(), Some(self.bias.val()), self.stride, padding, [height, width]);
         match self.packing.get([height, width], make) {
-            Some(packed) => ops::conv2d_frozen(x, &packed, None),
-            None => ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding),
+            Some(packed) => ops::conv2d_frozen(x, &packed, residual),
+            None => {
+                let y = ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding);
+                match residual {
+                    Some(residual) => residual + y,
+                    None => y,
+                }
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ impl CrossAttentionBlock {
         let n = self.norm.forward(x.clone(), GroupNormTail::default()).reshape([b, h * w, c]);
         let q = self.query.forward_sequence(n);
         let (k, v) = (self.key.forward_sequence(tokens.clone()), self.value.forward_sequence(tokens));
-        x + self.out.forward_sequence(ops::attention(q, k, v, self.heads)).reshape([b, h, w, c])
+        let y = ops::attention(q, k, v, self.heads);
+        self.out.forward_onto(y, x.reshape([b, h * w, c])).reshape([b, h, w, c])
     }
 }

@@ -50,6 +50,20 @@ impl Linear {
         }
     }
 
+    /// [`Self::forward_sequence`] plus `residual`, shaped as the result.
+    pub fn forward_onto(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
+        let bias = || self.bias.as_ref().map(Param::val);
+        match self.packing.get([1, 1], || PackedConv::linear(self.weight.val(), bias())) {
+            Some(packed) => {
+                // A row is a picture of one pixel.
+                let ([b, l, c], [.., c_out]) = (x.dims(), residual.dims());
+                let residual = residual.reshape([b * l, 1, 1, c_out]);
+                ops::conv2d_frozen(x.reshape([b * l, 1, 1, c]), &packed, Some(residual)).reshape([b, l, c_out])
+            }
+            None => residual + self.forward_sequence(x),
+        }
+    }
+
     /// The same for every position of a sequence, `[batch, length, c_in]` to `[batch, length, c_out]`.
     pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, l, c] = x.dims();

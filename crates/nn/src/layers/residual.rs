@@ -50,10 +50,10 @@ impl ResidualBlock {
         let modulation = self.modulation.forward(embedding);
         let (scale, shift) = (modulation.clone().narrow(1, 0, c), modulation.narrow(1, c, c));
         let h = self.norm_out.forward(h, GroupNormTail { modulation: Some((scale, shift)), silu: true });
-        let h = self.conv_out.forward(h);
-        match &self.skip {
-            Some(skip) => skip.forward(x) + h,
-            None => x + h,
-        }
+        let x = match &self.skip {
+            Some(skip) => skip.forward(x),
+            None => x,
+        };
+        self.conv_out.forward_onto(h, x)
     }
 }

@@ -146,8 +146,9 @@ impl<'a> Run<'a> {
             let w = weights.panel(point, panel);
             for first in (0..block.tiles.len()).step_by(ROWS) {
                 let first = point * block.room + first;
-                let rows: [*const f32; ROWS] = std::array::from_fn(|i| block.v.at((first + i) * from).cast_const());
-                let places: [*mut f32; ROWS] = std::array::from_fn(|i| block.m.at((first + i) * to + panel * COLS));
+                let (v, m) = (block.v.at(first * from).cast_const(), block.m.at(first * to + panel * COLS));
+                let rows: [*const f32; ROWS] = std::array::from_fn(|i| v.wrapping_add(i * from));
+                let places: [*mut f32; ROWS] = std::array::from_fn(|i| m.wrapping_add(i * to));
                 // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
                 // values, the panel COLS times as many; the places are this task's.
                 unsafe {
