@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::reverse;
+use crate::decoded::Decoded;
 use crate::problem::Problem;
 use crate::{Error, Level, Noise, Result};
 
@@ -21,7 +22,7 @@ pub enum Correction {
     Before,
     /// In the step, replace `x0_hat` by `x0_hat - (sigma^2 / alpha) grad_z[-log p(y | z)]` with the likelihood widened by
     /// what the denoiser does not know (as PiGDM, Song et al., 2023): Tweedie's formula for the posterior score, no scale to
-    /// tune.
+    /// tune. Under a latent prior the likelihood knows the decoder, and the step's length is searched for.
     Inside,
 }
 
@@ -84,6 +85,9 @@ impl Walk {
         let leaf = z.clone().autodiff().require_grad();
         let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
         let x0_hat = tracked.clone().inner();
+        if self.correction == Correction::Inside && !prior.autoencoder.is_identity() {
+            return Ok((through_decoder(problem, leaf, tracked, level)?, None));
+        }
         let grad = self.gradient(problem, leaf, tracked, level);
         prior.check()?;
         Ok(match self.correction {
@@ -107,4 +111,14 @@ impl Walk {
         let mut grads = loss.sum().backward();
         leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.inner().zeros_like())
     }
+}
+
+/// [`Correction::Inside`] for latents: see [`Decoded`].
+fn through_decoder(problem: &Problem, leaf: Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Result<Tensor<4>> {
+    let decoded = Decoded::new(problem, x0_hat.clone().inner());
+    let pull = decoded.pull(level)?;
+    let mut grads = (x0_hat * pull.clone()).sum().backward();
+    let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| pull.zeros_like());
+    problem.prior.check()?;
+    Ok(decoded.moved(grad * (level.sigma.powi(2) / level.alpha), pull))
 }

@@ -7,6 +7,7 @@
 //! Tensors are `[batch, channels, height, width]`.
 
 pub mod chain;
+mod decoded;
 pub mod error;
 pub mod event;
 pub mod guided;

@@ -183,7 +183,7 @@ impl Measurement {
     }
 
     /// The noise's variance where `A(x_hat)` is `predicted`; it broadcasts over it.
-    fn noise_variance(&self, predicted: &Tensor<4>) -> Tensor<4> {
+    pub(crate) fn noise_variance(&self, predicted: &Tensor<4>) -> Tensor<4> {
         let s2 = self.likelihood.sigma_y.powi(2);
         match self.likelihood.family {
             Family::Gaussian | Family::Laplace => Tensor::full([1, 1, 1, 1], s2, &self.y.device()),

@@ -1,5 +1,6 @@
 //! How well methods do: metrics, benchmarks, and judges.
 
+pub mod attributes;
 pub mod classifier;
 pub mod dataset;
 pub mod fidelity;
@@ -19,6 +20,9 @@ pub enum Error {
     /// The classifier's weights cannot be read.
     #[error(transparent)]
     Zoo(#[from] vipaint_zoo::Error),
+    /// The declared distribution of attributes cannot be used.
+    #[error("the table of attributes: {0}")]
+    World(String),
 }
 
 /// A result with this crate's [`Error`].

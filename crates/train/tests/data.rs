@@ -115,3 +115,53 @@ fn folders_give_classes_in_order() {
     let source = Source::Folder { path: empty.path().to_path_buf(), held_out: 4 };
     assert!(source.load([3, 8, 8]).unwrap_err().to_string().contains("class folders"));
 }
+
+/// Four training pictures and two held-out ones of 2x2 in colour, with these lines of captions.
+fn captioned(folder: &Path, train: &[&str], test: &[&str]) -> Source {
+    let pictures = |count: usize| idx(&[count as u32, 3, 2, 2], &vec![9; count * 12]);
+    write(folder, "train.idx", &pictures(4));
+    write(folder, "test.idx", &pictures(2));
+    Source::Captioned {
+        images: folder.join("train.idx"),
+        captions: write(folder, "train.jsonl", train.join("\n").as_bytes()),
+        test_images: folder.join("test.idx"),
+        test_captions: write(folder, "test.jsonl", test.join("\n").as_bytes()),
+    }
+}
+
+const CAPTIONED: [&str; 4] = [
+    r#"{"attributes": {"hair": "long", "eyes": "open"}, "captions": ["long hair", "a person"]}"#,
+    r#"{"attributes": {"hair": "bald", "eyes": "open"}, "captions": ["no hair"]}"#,
+    r#"{"attributes": {"hair": "long", "eyes": "shut"}, "captions": ["asleep"]}"#,
+    r#"{"attributes": {"hair": "bald", "eyes": "shut"}, "captions": ["asleep, no hair"]}"#,
+];
+
+#[test]
+fn reads_captions_and_attributes() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = captioned(folder.path(), &CAPTIONED, &CAPTIONED[2..]).load([3, 2, 2]).unwrap();
+    let named: Vec<_> = data.attributes.iter().map(|a| (a.name.as_str(), a.values.join(" "))).collect();
+    assert_eq!(named, [("eyes", "open shut".to_owned()), ("hair", "bald long".to_owned())]);
+    assert_eq!(data.train.attributes, [[0, 1], [0, 0], [1, 1], [1, 0]]);
+    assert_eq!(data.test.attributes, [[1, 1], [1, 0]]);
+    assert_eq!(data.train.captions[0], ["long hair", "a person"]);
+}
+
+#[test]
+fn refuses_captions_that_do_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let message = |train: &[&str], test: &[&str], shape| {
+        captioned(folder.path(), train, test).load(shape).unwrap_err().to_string()
+    };
+    assert!(message(&CAPTIONED[..3], &CAPTIONED[..2], [3, 2, 2]).contains("3 lines for 4 pictures"));
+    assert!(message(&CAPTIONED, &CAPTIONED[..2], [1, 2, 2]).contains("channels, height, width"));
+    let unseen = r#"{"attributes": {"hair": "curly", "eyes": "open"}, "captions": ["curls"]}"#;
+    assert!(message(&CAPTIONED, &[CAPTIONED[0], unseen], [3, 2, 2]).contains("line 2: its attributes"));
+    let more = r#"{"attributes": {"hair": "long", "eyes": "open", "hat": "none"}, "captions": ["x"]}"#;
+    assert!(message(&CAPTIONED, &[more, CAPTIONED[0]], [3, 2, 2]).contains("line 1"));
+    let silent = r#"{"attributes": {"hair": "long", "eyes": "open"}, "captions": []}"#;
+    assert!(
+        message(&[CAPTIONED[0], silent, CAPTIONED[2], CAPTIONED[3]], &CAPTIONED[..2], [3, 2, 2]).contains("no caption")
+    );
+    assert!(message(&CAPTIONED, &["{}", "{}"], [3, 2, 2]).contains("line 1"));
+}

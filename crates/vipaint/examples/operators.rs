@@ -52,7 +52,7 @@ fn run(operator: &str, values: &[f32], name: &str, cost: u64) -> Result<(f64, u6
     let origin = Origin::of("held-out picture", b"");
     let degradation = Degradation::parse(operator)?;
     let contender = Contender::parse(name).expect("a well-written contender");
-    let budget = Budget { cost, samples: SAMPLES as u64 };
+    let budget = Budget { cost, samples: SAMPLES as u64, guided: false };
     let options = contender.options(&budget).expect("options within their domain");
     let noise = parse_noise("gaussian:0.05")?;
     let request = Request {

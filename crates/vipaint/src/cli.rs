@@ -56,12 +56,14 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Embedded picture: ankle-boot, bag, coat, dress, sandal, shirt, sneaker or trouser.
-    #[arg(long, value_name = "NAME", default_value = "ankle-boot")]
-    pub picture: String,
-    /// What to hide: half, box, centre (all but it), expand, rotated, thin, thick, rectangles, random70, random92, lines or grid.
-    #[arg(long, value_name = "WHAT", default_value = "half")]
-    pub hide: String,
+    /// Embedded picture: ankle-boot, bag, coat, dress, sandal, shirt, sneaker or trouser; with --prior avatars ada, bo, cem,
+    /// dora, eve, finn, gus or hana. By default the first.
+    #[arg(long, value_name = "NAME")]
+    pub picture: Option<String>,
+    /// What to hide: half (the default), box, centre (all but it), expand, rotated, thin, thick, rectangles, random70, random92,
+    /// lines or grid; with --prior avatars also hair (the default), eyes, mouth or face (all but its centre).
+    #[arg(long, value_name = "WHAT")]
+    pub hide: Option<String>,
     #[command(flatten)]
     pub ask: Ask,
     #[command(flatten)]
@@ -253,6 +255,45 @@ pub enum Bench {
     Gmm(BenchGmm),
     /// A prior made of real pictures, whose posterior is known exactly: distance to it, coverage and spread, at equal cost.
     Dataset(BenchDataset),
+    /// Portraits whose attributes are known: prompts obeyed, visible attributes kept, distance of hidden ones from the truth.
+    Avatars(BenchAvatars),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchAvatars {
+    /// Embedded name or file of a prior for portraits.
+    #[arg(long, value_name = "PRIOR", default_value = "avatars")]
+    pub prior: String,
+    /// Methods, separated by commas, each with options if it needs any.
+    #[arg(long, value_name = "LIST", default_value = "vipaint,dps,blended,psld")]
+    pub methods: String,
+    /// Portraits for prompts under each mask.
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub prompted: usize,
+    /// Samples for each of them.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub prompt_samples: usize,
+    /// Portraits for each distribution.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub portraits: usize,
+    /// Samples for each of them.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 64)]
+    pub samples: usize,
+    /// Cost for each sample in forward calls, a vector-Jacobian product counting two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 150)]
+    pub cost: u64,
+    /// Guidance strength with a prompt.
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    pub cfg_scale: f64,
+    /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
+    #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
+    pub noise: String,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page and the rows.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -405,7 +446,7 @@ pub struct Ask {
     /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
-    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff or unconditional.
+    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff, blended, psld or unconditional.
     #[arg(long, value_name = "METHOD", default_value = "vipaint")]
     pub method: String,
     /// A set of hyperparameters.

@@ -91,7 +91,7 @@ fn damaged(problem: &str) -> Error {
 }
 
 /// The sizes and bytes of a compressed IDX file.
-fn idx(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, Vec<u8>)> {
+pub(crate) fn idx(bytes: &[u8], dimensions: usize) -> Result<(Vec<usize>, Vec<u8>)> {
     let mut content = Vec::new();
     GzDecoder::new(bytes).read_to_end(&mut content).map_err(|error| damaged(&error.to_string()))?;
     let header = 4 + 4 * dimensions;

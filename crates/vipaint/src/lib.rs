@@ -33,6 +33,7 @@ pub mod job;
 mod memory;
 pub mod names;
 pub mod picture;
+pub mod portraits;
 mod posterior_file;
 pub mod priors;
 mod restore;

@@ -22,11 +22,18 @@ pub struct Embedded {
 }
 
 /// Every embedded prior; the first is the default.
-pub const EMBEDDED: &[Embedded] = &[Embedded {
-    name: "fashion",
-    about: "32x32 grey, ten classes of garments, trained on Fashion-MNIST (see priors/fashion)",
-    bytes: include_bytes!("../../../priors/fashion/fashion.safetensors"),
-}];
+pub const EMBEDDED: &[Embedded] = &[
+    Embedded {
+        name: "fashion",
+        about: "32x32 grey, ten classes of garments, trained on Fashion-MNIST (see priors/fashion)",
+        bytes: include_bytes!("../../../priors/fashion/fashion.safetensors"),
+    },
+    Embedded {
+        name: "avatars",
+        about: "64x64 colour, latent, reads prompts, trained on cartoon portraits (see priors/avatars)",
+        bytes: vipaint_avatars::PRIOR,
+    },
+];
 
 /// A place to load a prior from.
 #[derive(Clone)]

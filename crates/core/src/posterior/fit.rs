@@ -151,7 +151,10 @@ impl FitOptions {
     }
 
     /// The keypoints' levels: those asked for, or `k` of them placed by their noise over the data's spread,
-    /// `sigma / (alpha s_d)`: 3 for one; 3 and 1.5 for two; otherwise from 7 down to 0.85 in equal ratios.
+    /// `sigma / (alpha s_d)`: 3 for one; 3 and 1.5 for two; otherwise from 7 down to 0.85 in equal ratios. Under a latent prior
+    /// whose decoded error was measured they are where, of what is unknown of a picture under the most noise, equal shares
+    /// (of its variance) are unknown: latents tell more of a picture together than each by itself, so it is decided at more
+    /// noise what it will show.
     ///
     /// # Errors
     /// A time outside the schedule.
@@ -166,6 +169,9 @@ impl FitOptions {
                     inside.then(|| schedule.level(*t)).ok_or_else(problem)
                 })
                 .collect();
+        }
+        if let Some(ratios) = problem.prior.ratios_of_error(self.k) {
+            return Ok(ratios.into_iter().map(|r| schedule.level_at_ratio(r)).collect());
         }
         let ratios: Vec<f64> = match self.k {
             1 => vec![3.0],

@@ -129,26 +129,46 @@ impl Prior {
     }
 
     /// The standard deviation, in pictures, by which the likelihood of `Dec(x0_hat)` is widened at a level: the
-    /// [measured error](Self::decoded_error), between two measurements in proportion (on logarithmic axes) and beyond them
-    /// the outermost one; without measurements that of Gaussian data.
+    /// [measured error](Self::decoded_error); without measurements that of Gaussian data.
     ///
     /// Errors of a picture of `N` values that are decoded from `n < N` are not independent: to first order they are `J e` with
     /// `n` errors `e` of variance `r^2`, so that `N error^2 = r^2 tr(J^T J)`. A likelihood that takes the values for independent
     /// counts each error of a latent `N / n` times, and Tweedie's step with it is as many times too long. So the variance is
     /// multiplied by `N / n`.
     pub fn spread(&self, level: Level) -> f64 {
-        let (table, ratio) = (&self.decoded_error, level.ratio());
-        let above = table.partition_point(|(known, _)| *known < ratio);
         let size = |shape: [usize; 3]| shape.iter().product::<usize>() as f64;
         let shared = (size(self.autoencoder.image_shape(self.shape())) / size(self.shape())).max(1.0).sqrt();
+        self.measured_error(level).map_or_else(|| level.posterior_std(self.data_std), |error| shared * error)
+    }
+
+    /// The [measured error](Self::decoded_error) at a level, between two measurements in proportion (on logarithmic axes) and
+    /// beyond them the outermost one; `None` without measurements.
+    pub(crate) fn measured_error(&self, level: Level) -> Option<f64> {
+        let (table, ratio) = (&self.decoded_error, level.ratio());
+        let above = table.partition_point(|(known, _)| *known < ratio);
         match (above.checked_sub(1).map(|i| table[i]), table.get(above)) {
-            (None, None) => level.posterior_std(self.data_std),
-            (None, Some(&(_, error))) | (Some((_, error)), None) => shared * error,
+            (None, None) => None,
+            (None, Some(&(_, error))) | (Some((_, error)), None) => Some(error),
             (Some((r0, e0)), Some(&(r1, e1))) => {
                 let share = (ratio / r0).ln() / (r1 / r0).ln();
-                shared * (e0.ln() + share * (e1 / e0).ln()).exp()
+                Some((e0.ln() + share * (e1 / e0).ln()).exp())
             }
         }
+    }
+
+    /// Noise-to-signal ratios, falling, at which the variance of the [measured error](Self::decoded_error) is
+    /// `k / (k + 1), ..., 1 / (k + 1)` of the largest measured one; `None` where they were not measured.
+    pub(crate) fn ratios_of_error(&self, k: usize) -> Option<Vec<f64>> {
+        let largest = self.decoded_error.last()?.1.powi(2);
+        let ratio = |share: f64| {
+            let reached = |(_, error): &(f64, f64)| error.powi(2) >= share * largest;
+            let above = self.decoded_error.iter().position(reached)?;
+            let ((r0, e0), (r1, e1)) = (*self.decoded_error.get(above.checked_sub(1)?)?, self.decoded_error[above]);
+            let along = (share * largest / e0.powi(2)).ln() / (e1 / e0).powi(2).ln();
+            Some(r0 * (r1 / r0).powf(along))
+        };
+        let ratios: Option<Vec<f64>> = (1..=k).rev().map(|i| ratio(i as f64 / (k + 1) as f64)).collect();
+        ratios.filter(|ratios| ratios.windows(2).all(|pair| pair[0] > pair[1]))
     }
 
     /// Evaluations so far.
@@ -228,5 +248,10 @@ mod tests {
         }
         // The geometric mean half-way, on logarithmic axes.
         assert!((at(&prior, 10f64.powf(-0.5)) - 0.1).abs() < 1e-6);
+        // A quarter of the largest variance was measured at 1, half of it is half-way to the next on logarithmic axes.
+        let ratios = prior.ratios_of_error(3).unwrap();
+        assert!((ratios[1] - 10f64.powf(0.5)).abs() < 1e-9 && (ratios[2] - 1.0).abs() < 1e-9, "{ratios:?}");
+        prior.decoded_error.clear();
+        assert_eq!(prior.ratios_of_error(2), None);
     }
 }

@@ -1,5 +1,6 @@
 //! Samplers: one file each, listed once in [`METHODS`].
 
+mod blended;
 mod daps;
 mod ddnm;
 mod dps;
@@ -8,6 +9,7 @@ mod measured;
 mod particles;
 mod pigdm;
 mod population;
+mod psld;
 mod reddiff;
 mod repaint;
 mod unconditional;
@@ -20,12 +22,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use crate::guided::{Correction, Walk};
+pub use blended::{Blended, BlendedOptions};
 pub use daps::{Daps, DapsOptions};
 pub use ddnm::{Ddnm, DdnmOptions};
 pub use dps::{Dps, DpsOptions};
 pub use mcgdiff::{McgDiff, McgDiffOptions};
 pub use particles::{ParticleOptions, Proposal};
 pub use pigdm::{PiGdm, PiGdmOptions};
+pub use psld::{Psld, PsldOptions};
 pub use reddiff::{RedDiff, RedDiffOptions};
 pub use repaint::{RePaint, RePaintOptions};
 pub use unconditional::{Unconditional, UnconditionalOptions, Update};
@@ -93,6 +97,8 @@ pub const METHODS: &[Method] = &[
     reddiff::METHOD,
     daps::METHOD,
     mcgdiff::METHOD,
+    blended::METHOD,
+    psld::METHOD,
     unconditional::METHOD,
 ];
 

@@ -117,7 +117,8 @@ impl Benchmark<'_> {
             None => case.prior_samples(n, seed),
             Some(contender) => {
                 let problem = case.problem()?;
-                let sampler = contender.sampler(&Budget { cost: self.cost * n as u64, samples: n as u64 })?;
+                let sampler =
+                    contender.sampler(&Budget { cost: self.cost * n as u64, samples: n as u64, guided: false })?;
                 let drawn = sampler.sample(&problem, &Draw { seed, indices: 0..n, batch: n }, &mut |_| tick())?;
                 if drawn.interrupted {
                     return Err(vipaint_core::Error::Interrupted.into());

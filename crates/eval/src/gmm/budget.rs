@@ -76,7 +76,8 @@ impl Entry {
                 Ok(method(preset.method)?.with(settings.iter().map(|(k, v)| (*k, v.as_str())))?)
             }
             Self::Written(contender) => {
-                contender.sampler(&masks::Budget { cost: budget.cost * budget.samples, samples: budget.samples })
+                let cost = budget.cost * budget.samples;
+                contender.sampler(&masks::Budget { cost, samples: budget.samples, guided: false })
             }
         }
     }

@@ -13,6 +13,8 @@ pub struct Budget {
     pub cost: u64,
     /// Samples to draw.
     pub samples: u64,
+    /// Whether samples are drawn with a `cfg_scale` other than 1: a step costs two calls then, one of a fit does not.
+    pub guided: bool,
 }
 
 /// A method with some of its options; the rule of its method sets what is left so that it spends the budget.
@@ -22,6 +24,13 @@ pub struct Contender {
     /// Its method.
     pub method: &'static Method,
     given: Vec<(String, String)>,
+}
+
+impl Budget {
+    /// Forward calls that a step of a sample needs.
+    fn calls(&self) -> u64 {
+        if self.guided { 2 } else { 1 }
+    }
 }
 
 impl Contender {
@@ -43,7 +52,7 @@ impl Contender {
             })
             .collect::<Result<Vec<_>>>()?;
         let contender = Self { name: text.split_whitespace().collect::<Vec<_>>().join(" "), method, given };
-        contender.sampler(&Budget { cost: 1000, samples: 1 })?;
+        contender.sampler(&Budget { cost: 1000, samples: 1, guided: false })?;
         Ok(contender)
     }
 
@@ -93,6 +102,8 @@ const RULES: &[(&str, Rule)] = &[
     ("daps", |b, options, _| steps(b, count(options, "ode_steps"))),
     // One filter gives all samples.
     ("mcgdiff", |b, _, _| [steps(b, 1), vec![("particles", b.samples.into())]].concat()),
+    ("blended", |b, _, _| steps(b, 1)),
+    ("psld", |b, _, _| steps(b, 3)),
     ("unconditional", |b, _, _| steps(b, 1)),
 ];
 
@@ -110,10 +121,10 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bo
     let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let k = if listed > 0 { listed } else { of("k").max(1) };
     let default_refine = RefineOptions::default().refine_steps as u64;
-    let refine = (budget.cost * 45 / 100 / (3 * budget.samples)).clamp(1, default_refine);
+    let refine = (budget.cost * 45 / 100 / (3 * budget.calls() * budget.samples)).clamp(1, default_refine);
     let start = 3 * of("init_steps").max(1);
     let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
-    let spent = budget.samples * (k - 1 + 3 * refine) + init_samples * start;
+    let spent = budget.samples * budget.calls() * (k - 1 + 3 * refine) + init_samples * start;
     let step = 3 * (of("mc_samples") * k + of("prior_steps") * of("prior_samples"));
     let iterations = budget.cost.saturating_sub(spent) / step.max(1);
     vec![
@@ -136,7 +147,7 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     }
     let (of, krylov) = (|key: &str| count(options, key), is(options, "widen", "krylov"));
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
-    let each = budget.cost / budget.samples;
+    let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
     let path_steps = (each * 60 / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
@@ -145,13 +156,13 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
 
 /// As many steps of this cost as the budget pays for each sample; a gradient costs three.
 fn steps(budget: &Budget, cost: u64) -> Vec<(&'static str, Value)> {
-    vec![("steps", (budget.cost / budget.samples / cost.max(1)).max(1).into())]
+    vec![("steps", (budget.cost / budget.samples / budget.calls() / cost.max(1)).max(1).into())]
 }
 
 /// Unless given, the authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow
 /// from the cost.
 fn repaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
-    let calls = budget.cost / budget.samples;
+    let calls = budget.cost / budget.samples / budget.calls();
     let of = |key: &str, rule: usize| if given(key) { count(options, key) as usize } else { rule };
     let options = |steps: usize| RePaintOptions {
         steps,
@@ -174,7 +185,7 @@ mod tests {
 
     #[test]
     fn texts_become_options_within_the_budget() {
-        let budget = Budget { cost: 2700, samples: 8 };
+        let budget = Budget { cost: 2700, samples: 8, guided: false };
         let contender = Contender::parse("vipaint  keypoints=2+1 lr_mu=0.2").expect("it is well written");
         let options = contender.options(&budget).expect("it is within its domain");
         assert_eq!(contender.name, "vipaint keypoints=2+1 lr_mu=0.2");
@@ -195,7 +206,7 @@ mod tests {
 
     #[test]
     fn particles_spend_the_budget() {
-        let budget = Budget { cost: 2700, samples: 8 };
+        let budget = Budget { cost: 2700, samples: 8, guided: false };
         let text = "vipaint particles=8 proposal=guided widen=krylov directions=3 paths=1";
         let options = Contender::parse(text).and_then(|c| c.options(&budget)).expect("it is well written");
         // 337 calls: 50 steps of 1 + 3, and 27 of 2 + 3 are 335.

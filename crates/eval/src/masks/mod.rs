@@ -150,7 +150,7 @@ impl Benchmark<'_> {
         let likelihood = Likelihood { family: Family::Gaussian, sigma_y: self.sigma_y };
         let measurement = Measurement::new(operator, y, likelihood)?;
         let problem = Problem::new(prior, measurement, Guidance::default())?;
-        let sampler = contender.sampler(&Budget { cost, samples: self.samples as u64 })?;
+        let sampler = contender.sampler(&Budget { cost, samples: self.samples as u64, guided: false })?;
         let started = std::time::Instant::now();
         let draw = Draw { seed, indices: 0..self.samples, batch: self.samples };
         let samples = sampler.sample(&problem, &draw, &mut |_| tick())?;

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
+use vipaint::Result;
+use vipaint::demo::Examples;
 use vipaint::save::Folder;
-use vipaint::{Result, demo};
 
 use super::Session;
 use crate::{cli, validate};
@@ -11,7 +12,8 @@ use crate::{cli, validate};
 pub fn run(raw: cli::Demo, session: &Session) -> Result<ExitCode> {
     let amount = validate::amount(&raw.amount)?;
     let plan = validate::ask(raw.ask)?;
-    let given = demo::given(&raw.picture, &raw.hide, plan.seed)?;
+    let examples = Examples::of(&plan.prior.name());
+    let given = examples.given(raw.picture.as_deref(), raw.hide.as_deref(), plan.seed)?;
     let folder = Folder::open(&raw.output)?;
     let job = super::prepare(&plan, || Ok(given.into()))?;
     let outcome = super::watched(session, |observer| job.run(amount, observer))?;

@@ -8,6 +8,7 @@ mod exec;
 mod good;
 mod pictures;
 mod pixel_checkpoints;
+mod portraits;
 mod restore;
 mod resume;
 

@@ -85,7 +85,9 @@ fn measure(benchmark: &Benchmark, file: RowFile, earlier: &[Outcome], session: &
             Error::Interrupted("finished outcomes are kept; the same command goes on".into())
         }
         vipaint_eval::Error::Core(error) => error.into(),
-        vipaint_eval::Error::Zoo(_) => Error::input("bench gmm", error.to_string(), "report this as a defect"),
+        vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) => {
+            Error::input("bench gmm", error.to_string(), "report this as a defect")
+        }
     })
 }
 

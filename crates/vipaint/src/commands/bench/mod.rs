@@ -1,5 +1,6 @@
 //! `vipaint bench`: one file each.
 
+mod avatars;
 mod dataset;
 mod gmm;
 mod masks;
@@ -15,6 +16,7 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
     match raw {
         cli::Bench::Masks(raw) => masks::run(&raw, session),
         cli::Bench::Gmm(raw) => gmm::run(&raw, session),
+        cli::Bench::Avatars(raw) => avatars::run(&raw, session),
         cli::Bench::Dataset(raw) => dataset::run(&raw, session),
     }
 }

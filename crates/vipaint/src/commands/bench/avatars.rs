@@ -1,0 +1,135 @@
+//! `vipaint bench avatars`
+
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use serde_json::json;
+use vipaint::portraits::{Amounts, portraits, reader, tasks, world};
+use vipaint::priors::Source;
+use vipaint::save::{Folder, RowFile};
+use vipaint::{Error, Result, parse_noise};
+use vipaint_eval::attributes::{Benchmark, Row, Watch, markdown};
+
+use super::masks::contender;
+use crate::cli::BenchAvatars;
+use crate::commands::{Session, print_json, say};
+
+pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
+    let contenders = raw.methods.split(',').map(contender).collect::<Result<Vec<_>>>()?;
+    let noise = parse_noise(&raw.noise)?;
+    if raw.cost == 0 || !(raw.cfg_scale.is_finite() && raw.cfg_scale >= 0.0) {
+        let problem = "needs a positive cost and a cfg_scale of at least 0";
+        return Err(Error::usage("bench avatars", problem, "see vipaint bench avatars --help"));
+    }
+    let source = Source::named(&raw.prior)?;
+    let folder = Folder::open(&raw.output)?;
+    let (world, prior) = (world()?, source.load()?);
+    let (reader, portraits) = (reader(&world)?, portraits(&world)?);
+    let amounts = Amounts {
+        prompted: raw.prompted,
+        prompt_samples: raw.prompt_samples,
+        portraits: raw.portraits,
+        samples: raw.samples,
+    };
+    let tasks = tasks(&world, &portraits, amounts)?;
+    let shape = prior.autoencoder.image_shape(prior.shape());
+    if portraits.iter().any(|p| p.pixels.len() != shape.iter().product::<usize>()) {
+        let problem = "makes pictures of another size than the portraits";
+        return Err(Error::input(source.name(), problem, "take avatars, or a prior of the same shape"));
+    }
+    let benchmark = Benchmark {
+        prior: &prior,
+        world: &world,
+        reader: &reader,
+        portraits: &portraits,
+        tasks: &tasks,
+        contenders: &contenders,
+        cost: raw.cost,
+        cfg_scale: raw.cfg_scale,
+        sigma_y: noise.sigma_y,
+        seed: raw.seed,
+    };
+    // Rows of the same setting stay valid when portraits or methods are added.
+    let setting = json!([
+        env!("CARGO_PKG_VERSION"),
+        prior.hash,
+        raw.prompt_samples,
+        raw.samples,
+        raw.cost,
+        raw.cfg_scale,
+        raw.noise,
+        raw.seed
+    ]);
+    let (file, earlier) = RowFile::open(&folder, "avatars", &setting)?;
+    let rows = measure(&benchmark, &source, file, &earlier, session)?;
+    let (command, page) = (command(raw), markdown(&rows, &benchmark, &command(raw)));
+    let report = json!({ "command": command, "prior": prior.hash, "rows": rows });
+    folder.write("avatars.json", &serde_json::to_vec(&report).unwrap_or_default())?;
+    folder.write("avatars.md", page.as_bytes())?;
+    RowFile::remove(&folder, "avatars");
+    if session.json {
+        print_json(&report)
+    } else {
+        say(&page)
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the benchmark, keeping every row as it comes.
+fn measure(
+    benchmark: &Benchmark,
+    source: &Source,
+    file: RowFile,
+    earlier: &[Row],
+    session: &Session,
+) -> Result<Vec<Row>> {
+    if !earlier.is_empty() {
+        eprintln!("going on after {} rows", earlier.len());
+    }
+    let state = Mutex::new((file, earlier.len(), None));
+    let done = |row: &Row| {
+        // A poisoned lock means that another thread's panic is on its way out already.
+        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
+        state.1 += 1;
+        let (at, all) = (state.1, benchmark.len());
+        eprintln!("{at}/{all} portrait {}, {}, {}: {:.1} s", row.portrait, row.task, row.method, row.seconds);
+        match state.0.add(row) {
+            Ok(()) => session.interrupt.flow(),
+            Err(error) => {
+                state.2 = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let tick = || session.interrupt.flow();
+    let rows = benchmark.run(earlier, &Watch { done: &done, tick: &tick });
+    if let Ok((_, _, Some(error))) = state.into_inner() {
+        return Err(error);
+    }
+    rows.map_err(|error| match error {
+        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
+            Error::Interrupted("finished rows are kept; the same command goes on".into())
+        }
+        error => Error::input(source.name(), error.to_string(), "check the prior and the options"),
+    })
+}
+
+/// The command that makes the page again.
+fn command(raw: &BenchAvatars) -> String {
+    format!(
+        "cargo run --release -- bench avatars --prior {} --methods \"{}\" --prompted {} --prompt-samples {} --portraits {} \
+         -n {} --cost {} --cfg-scale {} --noise {} --seed {} -o {}",
+        raw.prior,
+        raw.methods,
+        raw.prompted,
+        raw.prompt_samples,
+        raw.portraits,
+        raw.samples,
+        raw.cost,
+        raw.cfg_scale,
+        raw.noise,
+        raw.seed,
+        raw.output.display()
+    )
+}
