@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use vipaint::demo::given;
+use vipaint::demo::Examples;
 use vipaint::{Amount, Job, Preset, Request, Settings, parse_noise};
 use vipaint_core::prior::{Calls, Condition};
 use vipaint_nn::ops::{External, PackedConv, conv2d_frozen, external};
@@ -216,7 +216,7 @@ fn demo((word, count, _): (&str, usize, &str), calls: &mut Calls) -> Result<Stri
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let job = Job::new(Request {
-            given: given("ankle-boot", "half", 0)?.into(),
+            given: Examples::of("fashion").given(Some("ankle-boot"), Some("half"), 0)?.into(),
             prior: vipaint::priors::Source::named("fashion")?.load()?,
             condition: Condition::default(),
             negative: Condition::default(),
