@@ -3,11 +3,11 @@
 pub mod attributes;
 pub mod classifier;
 pub mod dataset;
-pub mod fidelity;
 pub mod gate;
 pub mod gmm;
 pub mod importance;
 pub mod masks;
+pub mod metrics;
 pub mod reader;
 pub mod stats;
 
@@ -17,12 +17,20 @@ pub enum Error {
     /// The method or the prior failed.
     #[error(transparent)]
     Core(#[from] vipaint_core::Error),
-    /// The classifier's weights cannot be read.
+    /// A network's weights cannot be read.
     #[error(transparent)]
     Zoo(#[from] vipaint_zoo::Error),
     /// The declared distribution of attributes cannot be used.
     #[error("the table of attributes: {0}")]
     World(String),
+    /// A network cannot look at pictures this small.
+    #[error("pictures of {width}x{height} are too small for this network")]
+    TooSmall {
+        /// Their height.
+        height: usize,
+        /// Their width.
+        width: usize,
+    },
 }
 
 /// A result with this crate's [`Error`].

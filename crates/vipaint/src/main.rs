@@ -38,5 +38,7 @@ fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
         Command::Train(raw) => commands::train::run(raw, &session),
         Command::Prior(raw) => commands::prior::run(raw, &session),
         Command::Bench(raw) => commands::bench::run(raw, &session),
+        Command::Eval(raw) => commands::eval::run(&raw, &session),
+        Command::Metrics(raw) => commands::metrics::run(&raw, &session),
     }
 }

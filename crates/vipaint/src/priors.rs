@@ -1,5 +1,6 @@
-//! Where priors come from: embedded in the program, a file, or an external program.
+//! Where priors come from: embedded in the program, a file, an external program, or the hub.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use vipaint_zoo::{Header, Network, exec};
 
 use crate::checkpoint::Place;
 use crate::error::{Error, Result};
+use crate::hub::{Remote, Watcher};
 use crate::names;
 
 /// A prior that ships with the program.
@@ -44,14 +46,17 @@ pub enum Source {
     File(Place),
     /// A program that speaks the protocol of `docs/exec.md`.
     Exec(String),
+    /// Files on the Hugging Face hub.
+    Hub(Remote),
 }
 
 /// How long an external program's answer is waited for, in seconds, unless `VIPAINT_EXEC_TIMEOUT` says otherwise.
 const EXEC_TIMEOUT: f64 = 600.0;
 
 impl Source {
-    /// The prior that `--prior` means: an embedded name, the path of a file or a folder (`,preset=NAME` may follow it), or
-    /// `exec:COMMAND`. Nothing is read or started yet.
+    /// The prior that `--prior` means: an embedded name, the path of a file or a folder (`,preset=NAME` may follow it),
+    /// `exec:COMMAND`, or `hf:ORG/REPO[/FILE][@REVISION]` (`,preset=NAME` may follow it, too). Nothing is read, fetched or
+    /// started yet.
     ///
     /// # Errors
     /// [`Error::Usage`] when it is none of these.
@@ -62,14 +67,14 @@ impl Source {
         if let Some(command) = text.strip_prefix("exec:") {
             return Ok(Self::Exec(command.trim().to_owned()));
         }
+        if text.starts_with(Remote::SCHEME) {
+            return Ok(Self::Hub(Remote::named("--prior", text)?));
+        }
         if let Some(place) = Place::parse(text)? {
             return Ok(Self::File(place));
         }
         let names = EMBEDDED.iter().map(|prior| prior.name);
-        let remedy = match text.split_once(':') {
-            Some(("hf", _)) => "download the prior and give its file".to_string(),
-            _ => format!("{} (or the path of a .safetensors file)", names::remedy(text, names)),
-        };
+        let remedy = format!("{} (or the path of a .safetensors file)", names::remedy(text, names));
         Err(Error::usage("--prior", format!("there is no prior {text:?}, neither embedded nor as a file"), remedy))
     }
 
@@ -82,6 +87,7 @@ impl Source {
             Self::Embedded(embedded) => Ok(embedded.bytes.to_vec()),
             Self::File(place) => std::fs::read(&place.path).map_err(|error| Error::unreadable(&place.path, &error)),
             Self::Exec(_) => Err(Error::usage("--prior", "an external program has no file", "give a file")),
+            Self::Hub(_) => self.local()?.bytes(),
         }
     }
 
@@ -91,7 +97,26 @@ impl Source {
             Self::Embedded(embedded) => embedded.name.to_owned(),
             Self::File(place) => place.path.display().to_string(),
             Self::Exec(command) => format!("exec:{command}"),
+            Self::Hub(remote) => remote.text(),
         }
+    }
+
+    /// Fetches a prior's files from the hub, if that is where they are, and tells about it.
+    ///
+    /// # Errors
+    /// They cannot be had; the error says why and what to do.
+    pub fn fetch(&self, watcher: &mut Watcher) -> Result<()> {
+        if let Self::Hub(remote) = self { remote.fetch(watcher).map(drop) } else { Ok(()) }
+    }
+
+    /// A prior on the hub as its files here; any other as it is.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub fn local(&self) -> Result<Self> {
+        let Self::Hub(remote) = self else { return Ok(self.clone()) };
+        let path = remote.fetch(&mut |_| ControlFlow::Continue(()))?;
+        Self::named(&format!("{}{}", path.display(), remote.suffix()))
     }
 
     /// Loads the prior.
@@ -116,6 +141,7 @@ impl Source {
                 let prior = exec::load(command, exec_timeout()?).map_err(failed)?;
                 return Ok(Open { prior, raw: None });
             }
+            Self::Hub(_) => return self.local()?.open(),
             Self::File(place) if !place.is_own() => return place.load().map(Open::from),
             Self::Embedded(_) | Self::File(_) => {}
         }
@@ -133,6 +159,7 @@ impl Source {
     /// As [`Self::load`].
     pub fn header(&self) -> Result<Header> {
         match self {
+            Self::Hub(_) => self.local()?.header(),
             Self::File(place) if !place.is_own() => place.header(),
             _ => Ok(vipaint_zoo::decode(&self.bytes()?).map_err(|error| refuse(&self.name(), &error))?.0),
         }
@@ -234,6 +261,7 @@ pub fn text(prior: &Prior, option: &'static str, text: &str) -> Result<Prompt> {
 /// # Errors
 /// [`Error::Input`] when it cannot be read or is damaged.
 pub fn info(source: &Source) -> Result<Value> {
+    let source = &source.local()?;
     if let Source::File(place) = source
         && !place.is_own()
     {

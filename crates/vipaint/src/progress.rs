@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use vipaint::Event;
+use vipaint::hub::Step;
 
 /// Time between plain lines.
 const QUIET: Duration = Duration::from_secs(3);
@@ -35,6 +36,20 @@ impl Progress {
             Event::Step { step, steps, calls } => ("sample", *step, *steps, format!("{} calls", calls.denoiser)),
         };
         self.tell(name, done as u64, all as u64, message);
+    }
+
+    /// Shows how much of a prior has arrived, in MiB.
+    pub fn on_fetch(&mut self, step: &Step) {
+        match step {
+            Step::Bytes { all: 0, .. } => {} // Nothing is known yet.
+            Step::Bytes { file, done, all } => {
+                const MIB: u64 = 1 << 20;
+                // Only the last byte completes the last MiB.
+                let whole = if done == all { all.div_ceil(MIB) } else { (all - 1).min(*done) / MIB };
+                self.tell("fetch", whole, all.div_ceil(MIB), format!("MiB, {file}"));
+            }
+            Step::Told(line) => self.note(line),
+        }
     }
 
     /// Shows that `done` of `all` steps of a stage are done.

@@ -3,8 +3,10 @@
 pub mod bench;
 pub mod deblur;
 pub mod demo;
+pub mod eval;
 pub mod fit;
 pub mod inpaint;
+pub mod metrics;
 pub mod prior;
 pub mod restore;
 pub mod sample;
@@ -41,7 +43,8 @@ impl Session {
 }
 
 /// A job, ready to run, with its warnings told.
-fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
+fn prepare(plan: &Plan, session: &Session, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
+    fetch(&plan.prior, session)?;
     let prior = plan.prior.load()?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
     let read = |option: &'static str, text: &Option<String>| {
@@ -57,6 +60,15 @@ fn prepare(plan: &Plan, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
     let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
     tell_about(&job);
     Ok(job)
+}
+
+/// Fetches a prior from the hub, if that is where it is, with a progress display and Ctrl-C.
+fn fetch(prior: &priors::Source, session: &Session) -> Result<()> {
+    let mut progress = Progress::new();
+    prior.fetch(&mut |step| {
+        progress.on_fetch(step);
+        session.interrupt.flow()
+    })
 }
 
 /// What a user should hear before the work starts.
@@ -76,7 +88,7 @@ fn whole(raw: cli::Whole, degradation: Degradation, session: &Session, command: 
     let amount = validate::amount(&raw.amount)?;
     let plan = validate::ask(raw.ask)?;
     let folder = Folder::open(&raw.output)?;
-    let job = prepare(&plan, || Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()))?;
+    let job = prepare(&plan, session, || Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()))?;
     let outcome = watched(session, |observer| job.run(amount, observer))?;
     conclude(session, &outcome, &folder, command, Some(&plan.prior))
 }
@@ -137,6 +149,7 @@ fn how_to_resume(
     let prior = match prior {
         Some(priors::Source::File(place)) => format!(" --prior {place}"),
         Some(priors::Source::Exec(command)) => format!(" --prior 'exec:{command}'"),
+        Some(priors::Source::Hub(remote)) => format!(" --prior {}", remote.text()),
         Some(priors::Source::Embedded(_)) | None => String::new(),
     };
     format!("{state}; go on with: vipaint sample --posterior {posterior}{prior} -n {samples} -o {folder}")

@@ -1,34 +1,40 @@
-//! `vipaint prior list|info|check|bench`
+//! `vipaint prior list|info|check|bench|pull`
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 use vipaint::check::{Part, check};
+use vipaint::hub::Remote;
 use vipaint::picture::read;
 use vipaint::priors::{EMBEDDED, Source};
 use vipaint::save::write_atomically;
-use vipaint::{Result, priors, speed};
+use vipaint::{Result, hub, priors, speed};
 use vipaint_zoo::presets::PRESETS;
 
 use super::Session;
+use crate::progress::Progress;
 use crate::{cli, validate};
 
 pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
     match raw {
         cli::Prior::List => list(session.json),
-        cli::Prior::Info { prior } => info(&Source::named(&prior)?, session.json)?,
+        cli::Prior::Info { prior } => info(&named(&prior, session)?, session.json)?,
+        cli::Prior::Pull { prior, fp16 } => pull(&prior, fp16, session)?,
         cli::Prior::Check { prior, input, output, decode, encode } => {
             let part = match (decode, encode) {
                 (true, _) => Part::Decoder,
                 (_, true) => Part::Encoder,
                 _ => Part::Denoiser,
             };
-            let prior = Source::named(&prior)?;
             validate::writable("--output", &output)?;
+            let prior = named(&prior, session)?;
             run_check(&prior, part, &input, &output)?;
         }
         cli::Prior::Bench { prior, batch, size, random_weights, half_weights, decode, rounds } => {
+            if prior.starts_with(Remote::SCHEME) {
+                named(&prior, session)?; // The measurement finds its files in the cache.
+            }
             let ask = speed::Ask { prior, batch, size, decode, random_weights, half_weights, rounds };
             let figures = speed::measure(&ask)?;
             if session.json { super::print_json(&figures) } else { print_fields(&figures) }
@@ -62,6 +68,32 @@ fn info(source: &Source, json: bool) -> Result<()> {
     } else {
         print_fields(&info);
     }
+    Ok(())
+}
+
+/// A prior whose files are here.
+fn named(prior: &str, session: &Session) -> Result<Source> {
+    let source = Source::named(prior)?;
+    super::fetch(&source, session)?;
+    Ok(source)
+}
+
+fn pull(prior: &str, half: bool, session: &Session) -> Result<()> {
+    let mut progress = Progress::new();
+    let pulled = hub::pull("PRIOR", prior, half, &mut |step| {
+        progress.on_fetch(step);
+        session.interrupt.flow()
+    })?;
+    progress.finish();
+    if session.json {
+        super::print_json(&pulled);
+        return Ok(());
+    }
+    for file in pulled["files"].as_array().into_iter().flatten() {
+        let how = file["checked"].as_str().map_or("was here".to_owned(), |how| format!("fetched, checked by {how}"));
+        eprintln!("{:>12} {}, {how}", file["bytes"].as_u64().unwrap_or(0), file["name"].as_str().unwrap_or_default());
+    }
+    super::say(pulled["path"].as_str().unwrap_or_default());
     Ok(())
 }
 

@@ -17,7 +17,10 @@ pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
     let name = raw.posterior.display().to_string();
     let bytes = read(&raw.posterior)?;
     let (job, fit) = Job::load(&bytes, &name, |prior, hash| match &source {
-        Some(source) => source.load(),
+        Some(source) => {
+            super::fetch(source, session)?;
+            source.load()
+        }
         None if EMBEDDED.iter().any(|embedded| embedded.name == prior) => priors::Source::named(prior)?.load(),
         None => {
             let problem = format!("was fitted under prior {prior} ({hash}), which is not embedded");

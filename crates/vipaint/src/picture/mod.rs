@@ -177,6 +177,26 @@ impl Picture {
         picture
     }
 
+    /// Its colours (a grey one's three times) at another size, by means over areas or linear interpolation, in [0, 1].
+    /// // [3, side, side]
+    pub(crate) fn resized(&self, side: usize) -> Vec<f32> {
+        let (rows, columns) = (resample::to_size(self.height, side), resample::to_size(self.width, side));
+        let mut values = Vec::with_capacity(3 * side * side);
+        for channel in 0..3 {
+            let value = |x: usize, y: usize| f64::from(self.unit(x, y, channel));
+            // Rows first: one mixed row serves a whole line.
+            for row in &rows {
+                let mix = |x| row.weights.iter().zip(row.start..).map(|(w, y)| w * value(x, y)).sum::<f64>();
+                let mixed: Vec<f64> = (0..self.width).map(mix).collect();
+                values.extend(columns.iter().map(|column| {
+                    let taps = column.weights.iter().zip(&mixed[column.start..]);
+                    taps.map(|(weight, value)| weight * value).sum::<f64>() as f32
+                }));
+            }
+        }
+        values
+    }
+
     /// What the file is, in words: "28x28, 8-bit grey".
     pub fn describe(&self) -> String {
         let layout = match self.layout {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use vipaint_core::moments::Widen;
 use vipaint_core::posterior::Fit;
-use vipaint_eval::fidelity::{psnr, ssim};
 use vipaint_eval::importance::Trust;
+use vipaint_eval::metrics::{psnr, ssim};
 
 use super::summary::Summary;
 use crate::job::{Outcome, Stage};

@@ -4,8 +4,11 @@ mod bad;
 mod bench;
 mod check;
 mod checkpoints;
+mod eval;
 mod exec;
 mod good;
+#[cfg(feature = "hub")]
+mod hub;
 mod pictures;
 mod pixel_checkpoints;
 mod portraits;

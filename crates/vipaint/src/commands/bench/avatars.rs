@@ -24,6 +24,7 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
     }
     let source = Source::named(&raw.prior)?;
     let folder = Folder::open(&raw.output)?;
+    crate::commands::fetch(&source, session)?;
     let (world, prior) = (world()?, source.load()?);
     let (reader, portraits) = (reader(&world)?, portraits(&world)?);
     let amounts = Amounts {

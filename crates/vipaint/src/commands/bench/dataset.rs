@@ -120,7 +120,8 @@ fn failed(error: vipaint_eval::Error) -> Error {
             Error::Interrupted("finished rows are kept; the same command goes on".into())
         }
         vipaint_eval::Error::Core(error) => error.into(),
-        vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) => {
+        error
+        @ (vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) | vipaint_eval::Error::TooSmall { .. }) => {
             Error::input("bench dataset", error.to_string(), "report this as a defect")
         }
     }

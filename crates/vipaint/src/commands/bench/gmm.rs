@@ -85,7 +85,8 @@ fn measure(benchmark: &Benchmark, file: RowFile, earlier: &[Outcome], session: &
             Error::Interrupted("finished outcomes are kept; the same command goes on".into())
         }
         vipaint_eval::Error::Core(error) => error.into(),
-        vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) => {
+        error
+        @ (vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) | vipaint_eval::Error::TooSmall { .. }) => {
             Error::input("bench gmm", error.to_string(), "report this as a defect")
         }
     })

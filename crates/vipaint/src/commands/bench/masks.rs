@@ -34,6 +34,7 @@ pub fn run(raw: &BenchMasks, session: &Session) -> Result<ExitCode> {
     let set = HeldOut::of(raw.held_out.as_deref().unwrap_or(&raw.prior))?;
     let folder = Folder::open(&raw.output)?;
 
+    crate::commands::fetch(&source, session)?;
     let (prior, judge) = (source.load()?, set.judge()?);
     let pictures = pictures(raw, set, &prior)?;
     let judge = |pictures: Tensor<4>| judge.classes(&pictures.try_into_vec_as::<f32>().unwrap_or_default());

@@ -1,0 +1,189 @@
+//! Learned perceptual image patch similarity (Zhang, Isola, Efros, Shechtman, Wang, 2018, eq. 1), and its shift-tolerant form
+//! (Ghildyal and Liu, 2022): differentiable in the pictures, so it serves as a data term, too.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use vipaint_nn::layers::frozen::Linear;
+use vipaint_zoo::Source;
+use vipaint_zoo::formats::Checkpoint;
+
+use super::trunk::{self, Trunk, tensor};
+use crate::{Error, Result};
+
+/// The network that looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LpipsKind {
+    /// AlexNet.
+    Alex,
+    /// VGG-16.
+    Vgg,
+    /// AlexNet, shift-tolerant.
+    ShiftTolerantAlex,
+    /// VGG-16, shift-tolerant.
+    ShiftTolerantVgg,
+}
+
+impl LpipsKind {
+    /// Its name: `alex`, `vgg`, `st-alex` or `st-vgg`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alex => "alex",
+            Self::Vgg => "vgg",
+            Self::ShiftTolerantAlex => "st-alex",
+            Self::ShiftTolerantVgg => "st-vgg",
+        }
+    }
+
+    /// Channels of the five stages.
+    fn channels(self) -> [usize; 5] {
+        match self {
+            Self::Alex | Self::ShiftTolerantAlex => [64, 192, 384, 256, 256],
+            Self::Vgg | Self::ShiftTolerantVgg => [64, 128, 256, 512, 512],
+        }
+    }
+}
+
+/// Mean and scale of the original's input, of values in [-1, 1].
+const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
+const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
+/// Added to norms.
+const EPS: f64 = 1e-10;
+
+/// Weights, whatever the pictures' size.
+pub struct LpipsWeights {
+    kind: LpipsKind,
+    /// Whether stages are named as torchvision does, `features.N`, or as LPIPS does, `net.sliceM.N`.
+    torchvision: bool,
+    trunk: Checkpoint,
+    heads: Option<Checkpoint>,
+}
+
+impl LpipsWeights {
+    /// Reads a file of the whole metric (as the packages `lpips` and `stlpips-pytorch` store it), or one of torchvision's AlexNet
+    /// or VGG-16, for which `heads` is asked: the file with the five weightings of that network.
+    ///
+    /// # Errors
+    /// [`vipaint_zoo::Error`] when the file is not such a one; those of `heads`.
+    pub fn open<E: From<Error>>(
+        path: &Path,
+        heads: impl FnOnce(LpipsKind) -> Result<Checkpoint, E>,
+    ) -> Result<Self, E> {
+        let trunk = Checkpoint::open(path).map_err(|error| Error::from(vipaint_zoo::Error::from(error)))?;
+        let torchvision = trunk.get("features.0.weight").is_ok();
+        let first = if torchvision { "features.0.weight" } else { "net.slice1.0.weight" };
+        let first = trunk.get(first).map_err(|error| Error::from(vipaint_zoo::Error::from(error)))?;
+        let tolerant = trunk.names().any(|name| name.ends_with(".filt"));
+        let kind = match (first.shape(), tolerant) {
+            ([64, 3, 11, 11], false) => LpipsKind::Alex,
+            ([64, 3, 11, 11], true) => LpipsKind::ShiftTolerantAlex,
+            (_, false) => LpipsKind::Vgg,
+            (_, true) => LpipsKind::ShiftTolerantVgg,
+        };
+        let heads = if trunk.get(&head(0)).is_ok() { None } else { Some(heads(kind)?) };
+        Ok(Self { kind, torchvision, trunk, heads })
+    }
+
+    /// Which network it is.
+    pub fn kind(&self) -> LpipsKind {
+        self.kind
+    }
+
+    /// The metric for pictures of `[height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::TooSmall`], or [`vipaint_zoo::Error`] names the tensor that is missing or of another shape.
+    pub fn at(&self, sides: [usize; 2]) -> Result<Lpips> {
+        Lpips::new(self.kind, &self.trunk, self.heads.as_ref().unwrap_or(&self.trunk), self.torchvision, sides)
+    }
+}
+
+fn head(stage: usize) -> String {
+    format!("lin{stage}.model.1.weight")
+}
+
+/// The metric, for pictures of one size.
+#[derive(Debug, Clone)]
+pub struct Lpips {
+    trunk: Trunk,
+    heads: Vec<Linear>,
+}
+
+/// What the metric sees in pictures. // five of [batch, height, width, channels]
+#[derive(Debug, Clone)]
+pub struct Look(Vec<Tensor<4>>);
+
+impl Lpips {
+    /// With weights from sources: `trunk` with the names of torchvision or of LPIPS, `heads` with those of LPIPS.
+    ///
+    /// # Errors
+    /// As [`LpipsWeights::at`].
+    pub fn new(
+        kind: LpipsKind,
+        trunk: &dyn Source,
+        heads: &dyn Source,
+        torchvision: bool,
+        sides: [usize; 2],
+    ) -> Result<Self> {
+        let plan = match kind {
+            LpipsKind::Alex => &trunk::ALEX,
+            LpipsKind::Vgg => &trunk::VGG,
+            LpipsKind::ShiftTolerantAlex => &trunk::SHIFT_TOLERANT_ALEX,
+            LpipsKind::ShiftTolerantVgg => &trunk::SHIFT_TOLERANT_VGG,
+        };
+        let name = |stage, number| {
+            if torchvision { format!("features.{number}") } else { format!("net.slice{stage}.{number}") }
+        };
+        let trunk = Trunk::new(plan, trunk, name, sides)?;
+        let weighting = |(stage, channels)| {
+            let weight = tensor(heads, &head(stage), [1, channels, 1, 1])?;
+            Ok(Linear::new(weight.reshape([1, channels]), None))
+        };
+        let heads = kind.channels().into_iter().enumerate().map(weighting).collect::<Result<_>>()?;
+        Ok(Self { trunk, heads })
+    }
+
+    /// Looks at pictures `[batch, 3, height, width]` in [-1, 1].
+    pub fn look(&self, x: Tensor<4>) -> Look {
+        let device = x.device();
+        let constant = |values: [f32; 3]| Tensor::from_data(TensorData::new(values.to_vec(), [1, 1, 1, 3]), &device);
+        let x = (x.permute([0, 2, 3, 1]) - constant(SHIFT)) / constant(SCALE);
+        Look(self.trunk.forward(x).into_iter().map(normalised).collect())
+    }
+
+    /// Distances of pictures from pictures, one by one. // [batch]
+    pub fn between(&self, a: &Look, b: &Look) -> Tensor<1> {
+        let stages = a.0.iter().zip(&b.0).zip(&self.heads).map(|((a, b), weights)| {
+            let squares = (a.clone() - b.clone()).square();
+            let [batch, height, width, channels] = squares.dims();
+            let weighted = weights.forward(squares.reshape([batch * height * width, channels]));
+            weighted.reshape([batch, height * width]).mean_dim(1).reshape([batch])
+        });
+        // There are five stages.
+        stages.reduce(|sum, stage| sum + stage).unwrap_or_else(|| Tensor::zeros([0], &a.device()))
+    }
+
+    /// Distances of pictures `[batch, 3, height, width]` in [-1, 1], one by one. // [batch]
+    pub fn distance(&self, a: Tensor<4>, b: Tensor<4>) -> Tensor<1> {
+        self.between(&self.look(a), &self.look(b))
+    }
+}
+
+impl Look {
+    fn device(&self) -> burn::tensor::Device {
+        self.0.first().map_or_else(burn::tensor::Device::flex, Tensor::device)
+    }
+
+    /// One of the pictures.
+    #[must_use]
+    pub fn picture(&self, index: usize) -> Self {
+        Self(self.0.iter().map(|stage| stage.clone().slice_dim(0, index..index + 1)).collect())
+    }
+}
+
+/// Each position's channels over their norm. The original adds `EPS` to the norm only; its square inside the root changes no
+/// value that single precision can tell, and keeps the gradient finite where nothing is seen.
+fn normalised(x: Tensor<4>) -> Tensor<4> {
+    let norm = (x.clone().square().sum_dim(3) + EPS * EPS).sqrt() + EPS;
+    x / norm
+}
