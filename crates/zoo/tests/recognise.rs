@@ -207,6 +207,7 @@ fn hashes_tell_weights_and_descriptions_apart() {
     let (_folder, path) = folder(&tensors(&header), &toml);
     let hash = || Opened::open(&path).unwrap().recognise(None).unwrap().hash();
     let first = hash();
+    assert_eq!(vipaint_zoo::recognise::load(&path, None).unwrap().prior.hash, first);
     assert_eq!(hash(), first);
     // The last bytes of the last tensor.
     let mut bytes = std::fs::read(&path).unwrap();
