@@ -105,7 +105,7 @@ fn overlay(fields: &mut Value, stated: Value) {
     for (key, value) in stated {
         match fields.get_mut(&key) {
             Some(inner @ Value::Object(_)) if value.is_object() && !WHOLE.contains(&key.as_str()) => {
-                overlay(inner, value)
+                overlay(inner, value);
             }
             _ => {
                 fields.insert(key, value);
