@@ -48,6 +48,19 @@ def skip_initialisation():
         setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
 
 
+def freeze(model):
+    """Without gradients of weights little is kept for the backward pass, and nothing need be computed twice."""
+    for module in model.modules():
+        for name in ("checkpoint", "use_checkpoint"):
+            if hasattr(module, name):
+                setattr(module, name, False)
+    model.eval().requires_grad_(False)
+    for module in model.modules():
+        if type(module).__name__ == "AttentionBlock":
+            module.requires_grad_(True)  # guided diffusion's computes itself twice come what may, and asks for their gradient
+    return model
+
+
 def latent(name, code, side):
     from omegaconf import OmegaConf
 
@@ -67,7 +80,8 @@ def latent(name, code, side):
             encoder=Encoder(**dd), decoder=Decoder(**dd), quant_conv=torch.nn.Conv2d(double * z, double * e, 1),
             post_quant_conv=torch.nn.Conv2d(e, z, 1),
         )),
-    )).eval().requires_grad_(False)
+    ))
+    freeze(model)
     fill(model)
     state = model.state_dict()
     side = side or config["image_size"]
@@ -95,7 +109,7 @@ def guided(name, code, side):
     from guided_diffusion.script_util import create_model
 
     flags = GUIDED[name]
-    model = create_model(**flags).eval().requires_grad_(False)
+    model = freeze(create_model(**flags))
     fill(model)
     t, side = torch.tensor([417.0]), side or flags["image_size"]
     inputs = {"t": t} | ({"class": torch.tensor([207])} if flags.get("class_cond") else {})

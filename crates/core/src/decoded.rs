@@ -16,7 +16,7 @@ use crate::problem::Problem;
 use crate::{Level, Result};
 
 /// Steps of conjugate gradients.
-const ITERATIONS: usize = 3;
+const ITERATIONS: usize = 5;
 /// How far the decoder is probed for a difference quotient, over the standard deviation of its latents.
 const PROBE: f64 = 0.03;
 /// The random stream of the direction in which the decoder's Jacobian is measured.
@@ -58,7 +58,9 @@ impl<'a> Decoded<'a> {
         for _ in 0..ITERATIONS {
             let onto = self.push(self.transposed(direction.clone())) * variance.clone() + direction.clone();
             let before = dot(left.clone(), left.clone());
-            let length = before.clone() / dot(direction.clone(), onto.clone()).clamp_min(TINY);
+            // Never below the noise's own part: a decoder that is not smooth (a codebook's) may say otherwise.
+            let least = dot(direction.clone(), direction.clone()).clamp_min(TINY);
+            let length = before.clone() / dot(direction.clone(), onto.clone()).max_pair(least);
             u = u + direction.clone() * length.clone();
             left = left - onto * length;
             let after = dot(left.clone(), left.clone());

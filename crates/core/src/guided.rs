@@ -86,7 +86,7 @@ impl Walk {
         let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
         let x0_hat = tracked.clone().inner();
         if self.correction == Correction::Inside && !prior.autoencoder.is_identity() {
-            return Ok((through_decoder(problem, leaf, tracked, level)?, None));
+            return Ok((through_decoder(problem, &leaf, tracked, level)?, None));
         }
         let grad = self.gradient(problem, leaf, tracked, level);
         prior.check()?;
@@ -114,7 +114,7 @@ impl Walk {
 }
 
 /// [`Correction::Inside`] for latents: see [`Decoded`].
-fn through_decoder(problem: &Problem, leaf: Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Result<Tensor<4>> {
+fn through_decoder(problem: &Problem, leaf: &Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Result<Tensor<4>> {
     let decoded = Decoded::new(problem, x0_hat.clone().inner());
     let pull = decoded.pull(level)?;
     let mut grads = (x0_hat * pull.clone()).sum().backward();

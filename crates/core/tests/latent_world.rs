@@ -17,7 +17,7 @@ use vipaint_core::operator::Mask;
 use vipaint_core::posterior::Problem;
 use vipaint_core::prior::analytic::Gaussian;
 use vipaint_core::prior::{Autoencoder, Guidance, Prior};
-use vipaint_core::sampler::{Draw, Psld, PsldOptions, Sampler, method};
+use vipaint_core::sampler::{Draw, Psld, PsldOptions, method};
 use vipaint_core::schedule::Schedule;
 
 const LATENT: [usize; 3] = [4, 2, 2];

@@ -62,7 +62,11 @@ fn tree(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.is_dir() && !path.is_symlink() { found.extend(tree(&path)) } else { drop(found.insert(path)) }
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(tree(&path));
+        } else {
+            found.insert(path);
+        }
     }
     found.into_iter().filter(|path| path.extension().is_none_or(|end| end != "lock")).collect()
 }

@@ -72,6 +72,7 @@ unsafe impl Sync for Job {}
 fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) {
     let task: *const (dyn Fn(usize) + Sync + 'a) = task;
     // SAFETY: only the lifetime changes, which a pointer does not promise.
+    #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast may not extend the lifetime of a trait object")]
     let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
     let job = Arc::new(Job { next, left, count, task, caller: current(), panic: Mutex::new(None) });

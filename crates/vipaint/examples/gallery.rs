@@ -40,6 +40,10 @@ fn main() -> Result<()> {
         }
         eprintln!("{name}: done");
     }
+    if let Some(folder) = file.parent() {
+        // What cannot be made is reported where it is written to.
+        let _ = std::fs::create_dir_all(folder);
+    }
     write_atomically(&file, &grid(&given, &completed, "")?.to_png()?)
 }
 

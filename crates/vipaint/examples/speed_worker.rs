@@ -259,6 +259,8 @@ fn chains(steps: usize) -> f32 {
     chains_body(steps)
 }
 
+// It must be compiled with the features of its caller.
+#[allow(clippy::inline_always)]
 #[inline(always)]
 fn chains_body(steps: usize) -> f32 {
     let mut sums = [[0f32; LANES]; CHAINS];

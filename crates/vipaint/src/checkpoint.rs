@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use vipaint_zoo::formats::Checkpoint;
 use vipaint_zoo::presets::{PRESETS, Preset};
-use vipaint_zoo::recognise::Opened;
+use vipaint_zoo::recognise::{Opened, Recognised};
 use vipaint_zoo::{Header, Loaded};
 
 use crate::error::{Error, Result};
@@ -69,8 +69,8 @@ impl Place {
     /// # Errors
     /// [`Error::Input`] says why it cannot be used.
     pub(crate) fn load(&self) -> Result<Loaded> {
-        let loaded = vipaint_zoo::recognise::load(&self.path, self.preset);
-        loaded.map_err(|error| self.refuse(&error))
+        let opened = self.open()?;
+        self.recognise(&opened)?.load().map_err(|error| self.refuse(Some(&opened), &error))
     }
 
     /// The description of a checkpoint's prior.
@@ -78,8 +78,15 @@ impl Place {
     /// # Errors
     /// As [`Self::load`].
     pub(crate) fn header(&self) -> Result<Header> {
-        let opened = Opened::open(&self.path).map_err(|error| self.refuse(&error))?;
-        Ok(opened.recognise(self.preset).map_err(|error| self.refuse(&error))?.header)
+        Ok(self.recognise(&self.open()?)?.header)
+    }
+
+    fn open(&self) -> Result<Opened> {
+        Opened::open(&self.path).map_err(|error| self.refuse(None, &error))
+    }
+
+    fn recognise<'a>(&self, opened: &'a Opened) -> Result<Recognised<'a>> {
+        opened.recognise(self.preset).map_err(|error| self.refuse(Some(opened), &error))
     }
 
     /// What is known about a checkpoint, without loading its weights.
@@ -87,8 +94,8 @@ impl Place {
     /// # Errors
     /// As [`Self::load`].
     pub(crate) fn info(&self) -> Result<Value> {
-        let opened = Opened::open(&self.path).map_err(|error| self.refuse(&error))?;
-        let recognised = opened.recognise(self.preset).map_err(|error| self.refuse(&error))?;
+        let opened = self.open()?;
+        let recognised = self.recognise(&opened)?;
         let (header, mut types, mut parameters) = (&recognised.header, BTreeMap::new(), 0);
         for (_, tensor) in recognised.table.tensors() {
             *types.entry(format!("{:?}", tensor.dtype())).or_insert(0) += 1;
@@ -120,9 +127,12 @@ impl Place {
         }))
     }
 
-    fn refuse(&self, error: &vipaint_zoo::Error) -> Error {
+    fn refuse(&self, opened: Option<&Opened>, error: &vipaint_zoo::Error) -> Error {
+        let family = opened.and_then(|opened| opened.family().ok()).map_or("", |family| family.name);
+        let separator = if family.is_empty() { "" } else { ": " };
+        let problem = format!("cannot be used as a prior ({family}{separator}{error})");
         let remedy = "see docs/checkpoints.md, or serve it with --prior exec:COMMAND (docs/exec.md)";
-        Error::input(self.path.display().to_string(), format!("cannot be used as a prior ({error})"), remedy)
+        Error::input(self.path.display().to_string(), problem, remedy)
     }
 }
 

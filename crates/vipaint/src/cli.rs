@@ -197,11 +197,11 @@ pub struct Train {
 
 #[derive(Debug, Subcommand)]
 pub enum Prior {
-    /// List the embedded priors.
+    /// List the embedded priors and the presets of checkpoints.
     List,
     /// Describe a prior.
     Info {
-        /// Embedded name or file.
+        /// Embedded name, file or folder.
         prior: String,
     },
     /// Run one denoiser call on given tensors, to compare a converted prior with its origin.
@@ -485,8 +485,8 @@ pub enum Keep {
 /// How a picture is restored.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// Embedded name (see `vipaint prior list`), file, hf:ORG/REPO (see docs/hub.md), or exec:COMMAND (an external program,
-    /// see docs/exec.md).
+    /// Embedded name (see `vipaint prior list`), file or folder (a checkpoint may need ,preset=NAME after it, see
+    /// docs/checkpoints.md), hf:ORG/REPO (see docs/hub.md), or exec:COMMAND (an external program, see docs/exec.md).
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
     /// The class the picture is said to be of: a name or an index of the prior's.

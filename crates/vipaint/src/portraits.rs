@@ -117,7 +117,7 @@ fn hole(world: &World, wanted: &str) -> Result<Hole> {
     let all =
         |names: &[&str]| names.iter().map(|name| world.attribute(name).map_err(damaged)).collect::<Result<Vec<_>>>();
     let (hidden, visible) = (all(hidden)?, all(visible)?);
-    Ok(Hole { name: *name, known: plane.repeat(3), hidden, visible })
+    Ok(Hole { name, known: plane.repeat(3), hidden, visible })
 }
 
 fn damaged(problem: impl std::fmt::Display) -> Error {

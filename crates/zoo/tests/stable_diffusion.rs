@@ -335,6 +335,7 @@ fn write_single(path: &Path, open_clip: bool) {
 type Shapes = Vec<(String, Vec<usize>)>;
 
 /// A layer with weight and bias.
+#[allow(clippy::needless_pass_by_value, reason = "names are made where it is called")]
 fn both(name: String, shape: &[usize]) -> Shapes {
     vec![(format!("{name}.weight"), shape.to_vec()), (format!("{name}.bias"), shape[..1].to_vec())]
 }

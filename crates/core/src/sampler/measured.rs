@@ -11,7 +11,7 @@ use crate::{Level, Result};
 /// Few measurements with their whole covariance, or any number in a few directions.
 pub(super) enum Measured<'a> {
     Rows(Rows),
-    Krylov(Krylov<'a>),
+    Krylov(Box<Krylov<'a>>),
 }
 
 impl<'a> Measured<'a> {
@@ -20,7 +20,7 @@ impl<'a> Measured<'a> {
         Ok(match widen {
             Widen::None | Widen::Isotropic => None,
             Widen::Jacobian => Some(Self::Rows(Rows::new(problem)?)),
-            Widen::Krylov => Some(Self::Krylov(Krylov::new(problem, directions)?)),
+            Widen::Krylov => Some(Self::Krylov(Box::new(Krylov::new(problem, directions)?))),
         })
     }
 

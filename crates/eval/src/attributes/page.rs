@@ -117,7 +117,9 @@ fn looks<'a>(benchmark: &'a Benchmark) -> Vec<Look<'a>> {
     for task in benchmark.tasks {
         let Question::Distribution(same) = &task.question else { continue };
         let mut known = vec![None; world.len()];
-        same.iter().for_each(|(a, v)| known[*a] = Some(*v));
+        for (a, v) in same {
+            known[*a] = Some(*v);
+        }
         let hidden = &task.hole.hidden;
         let pairs = hidden.iter().flat_map(|a| hidden.iter().filter(move |b| a < b).map(move |b| vec![*a, *b]));
         for of in hidden.iter().map(|a| vec![*a]).chain(pairs) {
@@ -202,10 +204,13 @@ fn distances(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
     }
 }
 
+/// What is shown of a row.
+type Measure = fn(&Row) -> f64;
+
 fn cost(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
     text.push_str("## Cost of a sample\n\nSeconds are for one portrait with all threads busy on others.\n\n");
     header(text, "", benchmark);
-    let measures: [(&str, fn(&Row) -> f64); 4] = [
+    let measures: [(&str, Measure); 4] = [
         ("forward calls", |r| r.calls as f64),
         ("vector-Jacobian products", |r| r.vjps as f64),
         ("cost in forward calls", |r| (r.calls + 2 * r.vjps) as f64),

@@ -62,13 +62,12 @@ impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = match self.kind {
             Kind::Close => return self.source.read(buffer),
-            Kind::Sized(left) => left,
             Kind::Chunked(0) => {
                 let size = self.next_chunk()?;
                 self.kind = if size == 0 { Kind::Sized(0) } else { Kind::Chunked(size) };
                 size
             }
-            Kind::Chunked(left) => left,
+            Kind::Sized(left) | Kind::Chunked(left) => left,
         };
         let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
         if most == 0 {

@@ -96,7 +96,7 @@ impl Http {
         let target = if proxy.is_some() && !origin.secure { format!("http://{origin}{path}") } else { path.clone() };
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n");
         for (name, value) in fields {
-            request += &format!("{name}: {value}\r\n");
+            request.extend([name, ": ", value, "\r\n"]);
         }
         stream.write_all((request + "\r\n").as_bytes())?;
         stream.flush()?;

@@ -124,7 +124,9 @@ fn read(stream: &TcpStream, storage: bool) -> Option<Seen> {
 /// Sends a response, or the first `sent` bytes of its body, and closes the connection.
 fn send(mut stream: &TcpStream, seen: &Seen, status: u16, headers: &[(&str, String)], body: &[u8], sent: usize) {
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-    headers.iter().for_each(|(name, value)| write!(head, "{name}: {value}\r\n").unwrap());
+    for (name, value) in headers {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
     let _ = stream.write_all((head + "\r\n").as_bytes());
     if seen.method != "HEAD" {
         let _ = stream.write_all(&body[..sent.min(body.len())]);

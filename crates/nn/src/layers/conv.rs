@@ -52,15 +52,13 @@ impl Conv2d {
         let padding = self.weight.dims()[2] / 2;
         let [_, height, width, _] = x.dims();
         let make = || PackedConv::new(self.weight.val(), Some(self.bias.val()), self.stride, padding, [height, width]);
-        match self.packing.get([height, width], make) {
-            Some(packed) => ops::conv2d_frozen(x, &packed, residual),
-            None => {
-                let y = ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding);
-                match residual {
-                    Some(residual) => residual + y,
-                    None => y,
-                }
-            }
+        if let Some(packed) = self.packing.get([height, width], make) {
+            return ops::conv2d_frozen(x, &packed, residual);
+        }
+        let y = ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding);
+        match residual {
+            Some(residual) => residual + y,
+            None => y,
         }
     }
 }

@@ -54,8 +54,8 @@ impl PackedConv {
             let (stride, padding) = (conv.stride, conv.padding);
             return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding, doubled: false })));
         }
-        let weight = weight.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
-        let bias = bias.into_data().try_to_vec::<f32>().expect("a tensor in single precision");
+        let weight = weight.into_data().try_into_vec::<f32>().expect("a tensor in single precision");
+        let bias = bias.into_data().try_into_vec::<f32>().expect("a tensor in single precision");
         Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &weight, &bias))))
     }
 

@@ -101,7 +101,8 @@ fn programs_that_fail_end_the_run_with_the_reason() {
 fn checkpoints_of_other_programs_are_refused_by_what_they_are() {
     let setup = Setup::new();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../zoo/tests/checkpoints");
-    for (file, part) in [("lightning.ckpt", "CompVis"), ("plain.pt", "names that are not known")] {
+    for (file, part) in [("lightning.ckpt", "latent diffusion (CompVis): missing"), ("plain.pt", "of no known family")]
+    {
         let said = setup.run(&[&["inpaint"], &PICTURE[..], &[&format!("{folder}/{file}")]].concat());
         assert_eq!(said.code, Some(3), "{}", said.stderr);
         assert!(said.stderr.contains(part) && said.stderr.contains("exec:COMMAND"), "{}", said.stderr);

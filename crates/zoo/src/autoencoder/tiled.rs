@@ -74,6 +74,7 @@ impl Tiled {
     }
 
     /// Pictures.
+    #[allow(clippy::needless_pass_by_value, reason = "as of every decoder")]
     pub fn decode(&self, z: Tensor<4>) -> Tensor<4> {
         let [channels, side] = self.tile.x;
         let shape = [z.dims()[0], channels, side, side];

@@ -33,6 +33,7 @@ pub(super) enum Encode {
 
 /// A step of the way up.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a network has a few dozen of them")]
 pub(super) enum Decode {
     Block(Box<Block>),
     /// A block that reads what a step of the way down kept, too.

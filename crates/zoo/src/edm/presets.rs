@@ -6,15 +6,11 @@ use super::{Config, EmbeddingType, EncoderType};
 use crate::presets::class_names;
 use crate::{Family, HEADER_FORMAT, Header, Parameterization};
 
-/// CIFAR-10's classes in the order of its labels.
-const CIFAR: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-
 fn header(name: &str, network: Config) -> Header {
-    let cifar = network.label_dim == CIFAR.len();
     Header {
         format: HEADER_FORMAT,
         name: name.to_owned(),
-        classes: if cifar { CIFAR.map(str::to_owned).to_vec() } else { class_names(network.label_dim) },
+        classes: class_names(network.label_dim),
         network: Family::Edm(network),
         schedule: Schedule::Ve { sigma_min: 0.002, sigma_max: 80.0, rho: 7.0 },
         parameterization: Parameterization::Edm { sigma_data: 0.5 },

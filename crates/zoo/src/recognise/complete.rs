@@ -26,7 +26,13 @@ pub(super) fn complete(
 /// Whether the tensors are exactly those of a preset.
 fn fits(preset: &Preset, described: &Described<'_>) -> bool {
     let header = preset.header();
-    json!(header.network)["family"] == described.known["network"]["family"]
+    let (network, known) = (json!(header.network), &described.known["network"]);
+    // Numbers are compared first, since an inventory takes long.
+    let same = |(key, value): (&String, &Value)| match (value.as_f64(), network[key].as_f64()) {
+        (Some(known), Some(preset)) => known == preset,
+        _ => key != "family" || *value == network[key],
+    };
+    known.as_object().is_some_and(|known| known.iter().all(same))
         && header.inventory().is_ok_and(|needed| described.table.compare(&needed, described.allowed).is_empty())
 }
 
@@ -99,7 +105,7 @@ fn overlay(fields: &mut Value, stated: Value) {
     for (key, value) in stated {
         match fields.get_mut(&key) {
             Some(inner @ Value::Object(_)) if value.is_object() && !WHOLE.contains(&key.as_str()) => {
-                overlay(inner, value)
+                overlay(inner, value);
             }
             _ => {
                 fields.insert(key, value);

@@ -82,12 +82,20 @@ impl Opened {
         self.whole()?.layout()
     }
 
+    /// Whose code it is of.
+    ///
+    /// # Errors
+    /// [`Error::Unrecognised`] says what it holds instead.
+    pub fn family(&self) -> Result<&'static Family> {
+        FAMILIES.iter().find(|family| (family.is)(self)).ok_or_else(|| self.unrecognised())
+    }
+
     /// Says what this is. `preset` is the known prior that it is said to be, or to be like.
     ///
     /// # Errors
     /// [`Error`] names what is unknown, untold, missing, unexpected or of another shape.
     pub fn recognise(&self, preset: Option<&'static Preset>) -> Result<Recognised<'_>> {
-        let family = FAMILIES.iter().find(|family| (family.is)(self)).ok_or_else(|| self.unrecognised())?;
+        let family = self.family()?;
         let described = (family.describe)(self)?;
         let (header, presets) = complete::complete(self, &described, preset)?;
         let mismatch = described.table.compare(&header.inventory()?, described.allowed);

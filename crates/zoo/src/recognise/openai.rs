@@ -87,14 +87,15 @@ fn transformer(at: &Below<'_, '_>, levels: &[Level]) -> Result<Option<Value>> {
     let [_, context_dim] = at.dims("middle_block.1.transformer_blocks.0.attn2.to_k.weight")?;
     let last = levels.len() - 1;
     let depth = |(i, level): (usize, &Level)| match level.attention {
-        _ if i == last => middle,
-        true => level.depth,
-        false => 1,
+        _ if i == last => Some(middle),
+        true => Some(level.depth),
+        false => None,
     };
-    let mut depth: Vec<usize> = levels.iter().enumerate().map(depth).collect();
-    if depth.iter().all(|blocks| *blocks == depth[0]) {
-        depth.truncate(1);
-    }
+    let depth: Vec<Option<usize>> = levels.iter().enumerate().map(depth).collect();
+    let uniform = depth.iter().flatten().all(|blocks| *blocks == middle);
+    // One number is for all levels; where there is no attention, any is right.
+    let depth: Vec<usize> =
+        if uniform { vec![middle] } else { depth.into_iter().map(|blocks| blocks.unwrap_or(1)).collect() };
     let linear = at.shape("middle_block.1.proj_in.weight").is_some_and(|shape| shape.len() == 2);
     Ok(Some(json!({ "context_dim": context_dim, "depth": depth, "use_linear": linear, "n_classes": 0 })))
 }

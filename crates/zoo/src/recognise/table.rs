@@ -106,7 +106,7 @@ impl Below<'_, '_> {
 
     /// How many consecutive numbers, from 0 on, begin a name after `start`: the entries of a list.
     pub fn count(&self, start: &str) -> usize {
-        (0..).take_while(|i| self.any(&format!("{start}{i}."))).count()
+        (0..=self.table.rows.len()).take_while(|i| self.any(&format!("{start}{i}."))).count()
     }
 
     /// The shape of a tensor.

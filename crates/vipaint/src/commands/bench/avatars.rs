@@ -70,9 +70,9 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
     folder.write("avatars.md", page.as_bytes())?;
     RowFile::remove(&folder, "avatars");
     if session.json {
-        print_json(&report)
+        print_json(&report);
     } else {
-        say(&page)
+        say(&page);
     }
     Ok(ExitCode::SUCCESS)
 }
