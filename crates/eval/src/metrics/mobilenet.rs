@@ -62,7 +62,7 @@ impl MobileNet {
     /// [`vipaint_zoo::Error`] names the tensor that is missing or of another shape.
     pub fn new(source: &dyn Source) -> Result<Self> {
         let mut side = SIDE / 2;
-        let stem = dense(source, ["features.0.0", "features.0.1"], [3, 32, 3, 2], SIDE, true)?;
+        let stem = dense(source, &["features.0.0".into(), "features.0.1".into()], [3, 32, 3, 2], SIDE, true)?;
         let (mut blocks, mut c_in) = (vec![Block { layers: vec![stem], skip: false }], 32);
         for [expansion, c_out, repetitions, first] in BLOCKS {
             for i in 0..repetitions {
@@ -71,20 +71,19 @@ impl MobileNet {
                 let hidden = c_in * expansion;
                 let (mut layers, mut next) = (Vec::new(), 0);
                 if expansion > 1 {
-                    let names = [&format!("{at}.0.0"), &format!("{at}.0.1")].map(String::as_str);
+                    let names = &[format!("{at}.0.0"), format!("{at}.0.1")];
                     layers.push(dense(source, names, [c_in, hidden, 1, 1], side, true)?);
                     next = 1;
                 }
                 layers.push(depthwise(source, &format!("{at}.{next}"), hidden, stride)?);
                 side /= stride;
-                let names = [&format!("{at}.{}", next + 1), &format!("{at}.{}", next + 2)].map(String::as_str);
+                let names = &[format!("{at}.{}", next + 1), format!("{at}.{}", next + 2)];
                 layers.push(dense(source, names, [hidden, c_out, 1, 1], side, false)?);
                 blocks.push(Block { layers, skip: stride == 1 && c_in == c_out });
                 c_in = c_out;
             }
         }
-        let names =
-            [&format!("features.{}.0", blocks.len()), &format!("features.{}.1", blocks.len())].map(String::as_str);
+        let names = &[format!("features.{}.0", blocks.len()), format!("features.{}.1", blocks.len())];
         let last = dense(source, names, [c_in, WIDTH, 1, 1], side, true)?;
         blocks.push(Block { layers: vec![last], skip: false });
         Ok(Self { blocks })
@@ -133,7 +132,7 @@ impl Layer {
 }
 
 /// A dense convolution: names of the kernel and of its normalisation; channels in and out, kernel, stride; the input's side.
-fn dense(source: &dyn Source, [kernel, norm]: [&str; 2], shape: [usize; 4], side: usize, clip: bool) -> Result<Layer> {
+fn dense(source: &dyn Source, [kernel, norm]: &[String; 2], shape: [usize; 4], side: usize, clip: bool) -> Result<Layer> {
     let [c_in, c_out, k, stride] = shape;
     let (weight, bias) = folded(source, kernel, norm, [c_out, c_in, k, k])?;
     let weight = Tensor::from_data(TensorData::new(weight, [c_out, c_in, k, k]), &Device::flex());

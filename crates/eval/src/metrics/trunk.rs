@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// A step of a stage.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     /// A convolution and a ReLU: its number in the original's list, output channels, kernel, stride, padding.
     Conv(usize, usize, usize, usize, usize),
     /// As `Conv`, with a blur between the two.

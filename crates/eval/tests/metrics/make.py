@@ -61,7 +61,9 @@ def random_weights(name, shape):
 def fill(module, rename=lambda name: name):
     state = module.state_dict()
     keep = ("filt", "shift", "scale", "num_batches_tracked")
-    new = {k: v if k.endswith(keep) else random_weights(rename(k), tuple(v.shape)) for k, v in state.items()}
+    # LPIPS lists its weightings a second time, as lins.0 for lin0.
+    name = lambda k: rename(k).replace("lins.", "lin")
+    new = {k: v if k.endswith(keep) else random_weights(name(k), tuple(v.shape)) for k, v in state.items()}
     module.load_state_dict(new)
     return module.eval()
 
@@ -109,8 +111,9 @@ def kernel_distance(a, b):
 
 
 def mobile(model, pictures):
+    mean, deviation = (torch.tensor(v).reshape(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     with torch.no_grad():
-        features = model.features(pictures).mean([2, 3])
+        features = model.features(((pictures + 1) / 2 - mean) / deviation).mean([2, 3])
     return {"head": features[:, ::160].tolist(), "norm": features.norm(dim=1).tolist()}
 
 

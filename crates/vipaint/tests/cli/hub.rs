@@ -13,7 +13,9 @@ const TOKEN: &str = "hf_VerySecret";
 /// Runs the binary with a hub and the test's folder for a home.
 fn run(setup: &Setup, hub: &Hub, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
     let mut command = setup.command(arguments);
-    ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "SSL_CERT_FILE"].map(|name| command.env_remove(name));
+    for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH", "SSL_CERT_FILE"] {
+        command.env_remove(name);
+    }
     command.env("HF_ENDPOINT", &hub.endpoint).env("HF_HOME", setup.path("home")).env("NO_PROXY", "*");
     command.env("HF_TOKEN", TOKEN).envs(variables.iter().copied());
     let output = command.output().unwrap();
