@@ -49,10 +49,14 @@ impl Source for Weights {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let mut values = RandomWeights::default().tensor(name, shape)?;
         if name.ends_with("running_var") {
-            values.iter_mut().for_each(|value| *value += 1.0);
+            for value in &mut values {
+                *value += 1.0;
+            }
         }
         if name.starts_with("lin") {
-            values.iter_mut().for_each(|value| *value = value.abs());
+            for value in &mut values {
+                *value = value.abs();
+            }
         }
         Ok(values)
     }

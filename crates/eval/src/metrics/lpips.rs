@@ -73,7 +73,7 @@ impl LpipsWeights {
         let torchvision = trunk.get("features.0.weight").is_ok();
         let first = if torchvision { "features.0.weight" } else { "net.slice1.0.weight" };
         let first = trunk.get(first).map_err(|error| Error::from(vipaint_zoo::Error::from(error)))?;
-        let tolerant = trunk.names().any(|name| name.ends_with(".filt"));
+        let tolerant = trunk.names().any(|name| name.rsplit('.').next() == Some("filt"));
         let kind = match (first.shape(), tolerant) {
             ([64, 3, 11, 11], false) => LpipsKind::Alex,
             ([64, 3, 11, 11], true) => LpipsKind::ShiftTolerantAlex,

@@ -45,6 +45,7 @@ struct Layer {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a network has a few dozen of them")]
 enum Map {
     Dense(PackedConv),
     /// A 3x3 kernel for each channel. // [9, channels], [channels]
@@ -132,7 +133,13 @@ impl Layer {
 }
 
 /// A dense convolution: names of the kernel and of its normalisation; channels in and out, kernel, stride; the input's side.
-fn dense(source: &dyn Source, [kernel, norm]: &[String; 2], shape: [usize; 4], side: usize, clip: bool) -> Result<Layer> {
+fn dense(
+    source: &dyn Source,
+    [kernel, norm]: &[String; 2],
+    shape: [usize; 4],
+    side: usize,
+    clip: bool,
+) -> Result<Layer> {
     let [c_in, c_out, k, stride] = shape;
     let (weight, bias) = folded(source, kernel, norm, [c_out, c_in, k, k])?;
     let weight = Tensor::from_data(TensorData::new(weight, [c_out, c_in, k, k]), &Device::flex());
@@ -156,7 +163,9 @@ fn folded(source: &dyn Source, kernel: &str, norm: &str, shape: [usize; 4]) -> R
     let size = weight.len() / shape[0];
     for (i, kernel) in weight.chunks_exact_mut(size).enumerate() {
         let scale = gain[i] / (variance[i] + EPS).sqrt();
-        kernel.iter_mut().for_each(|value| *value *= scale);
+        for value in kernel {
+            *value *= scale;
+        }
         bias[i] -= mean[i] * scale;
     }
     Ok((weight, bias))

@@ -138,14 +138,14 @@ impl Layer {
             }
             Self::Blur => {
                 let margin = (MARGIN, MARGIN);
-                halve(halve(x.pad([(0, 0), margin, margin, (0, 0)], PadMode::Reflect), 1), 2)
+                halve(&halve(&x.pad([(0, 0), margin, margin, (0, 0)], PadMode::Reflect), 1), 2)
             }
         }
     }
 }
 
 /// Every second of the means with weights 1/4, 1/2, 1/4 along a dimension.
-fn halve(x: Tensor<4>, dimension: usize) -> Tensor<4> {
+fn halve(x: &Tensor<4>, dimension: usize) -> Tensor<4> {
     let steps = (x.dims()[dimension] - 3) / 2; // between the first and the last that is kept
     let tap = |from: usize| {
         let end = from + 2 * steps + 1;

@@ -48,13 +48,13 @@ pub fn cases(results: &Path, against: &Path) -> Result<Vec<Case>> {
         folders.into_iter().map(group).collect::<Result<_>>()?
     };
     let groups = groups.into_iter().filter(|(_, samples)| !samples.is_empty());
-    let case = |(name, samples): (String, Vec<PathBuf>)| match truths.get(&name) {
-        Some(truth) => Ok(Case { name, truth: truth.clone(), samples }),
-        None => {
-            let problem = format!("{} has no picture named {name:?}", shown(against));
-            let remedy = format!("results are paired with true pictures by name; {} has one", shown(results));
-            Err(Error::usage("--against", problem, remedy))
+    let case = |(name, samples): (String, Vec<PathBuf>)| {
+        if let Some(truth) = truths.get(&name) {
+            return Ok(Case { name, truth: truth.clone(), samples });
         }
+        let problem = format!("{} has no picture named {name:?}", shown(against));
+        let remedy = format!("results are paired with true pictures by name; {} has one", shown(results));
+        Err(Error::usage("--against", problem, remedy))
     };
     let cases: Vec<Case> = groups.map(case).collect::<Result<_>>()?;
     if cases.is_empty() {

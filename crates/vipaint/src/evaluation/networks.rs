@@ -1,6 +1,7 @@
 //! What networks see in pictures, if their weights are there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -79,17 +80,17 @@ impl Networks {
     ) -> Result<Option<Distances>> {
         let Some(weights) = &self.lpips else { return Ok(None) };
         let sides = [truth.height(), truth.width()];
-        if !self.sizes.contains_key(&sides) {
-            match weights.at(sides) {
-                Ok(lpips) => drop(self.sizes.insert(sides, lpips)),
+        let lpips = match self.sizes.entry(sides) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match weights.at(sides) {
+                Ok(lpips) => place.insert(lpips),
                 Err(error @ vipaint_eval::Error::TooSmall { .. }) => {
                     self.notes.push(format!("lpips: {error}"));
                     return Ok(None);
                 }
                 Err(error) => return Err(refuse("--lpips-weights", &error)),
-            }
-        }
-        let lpips = &self.sizes[&sides];
+            },
+        };
         let look = |picture: &Picture| lpips.look(tensor(picture));
         let distance = |a: &_, b: &_| lpips.between(a, b).into_data().iter::<f64>().sum::<f64>();
         let (true_look, looks) = (look(truth), samples.iter().map(look).collect::<Vec<_>>());

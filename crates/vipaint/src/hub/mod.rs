@@ -50,7 +50,7 @@ impl Wheel<'_> {
         let mut file = std::fs::File::open(path).map_err(|error| Error::unreadable(path, &error))?;
         let mut hash = Sha256::new();
         std::io::copy(&mut file, &mut hash).map_err(|error| Error::unreadable(path, &error))?;
-        let found = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let found = format!("{:x}", hash.finalize());
         if found == self.sha256 {
             return Ok(());
         }
