@@ -7,7 +7,7 @@ pub(crate) struct Pieces(Vec<ThreadPool>);
 
 impl Pieces {
     pub(crate) fn new(count: usize) -> Self {
-        // Building a pool of one thread fails only where threads cannot be made at all.
+        // A recipe asks for at most 64 pieces, so this fails only where threads cannot be made at all.
         let pool = || ThreadPoolBuilder::new().num_threads(1).build().expect("the system refuses a thread");
         Self((0..count).map(|_| pool()).collect())
     }

@@ -48,7 +48,7 @@ pub fn open_bytes(bytes: &[u8]) -> Result<Loaded> {
     network.pack();
     let network: Arc<dyn Network> = Arc::new(network);
     let mut prior = with_network(header.clone(), network.clone());
-    prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(Loaded { header, network, prior })
 }
 

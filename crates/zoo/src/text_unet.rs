@@ -251,7 +251,7 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
     let header = header(bytes)?;
     let mut prior = header.prior(&read_weights(bytes, &header.entries()?)?)?;
-    prior.hash = Sha256::digest(bytes)[..8].iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
+    prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(prior)
 }
 

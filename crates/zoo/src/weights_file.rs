@@ -80,3 +80,9 @@ fn append(values: &mut Vec<f32>, name: &str, view: &TensorView<'_>) -> Result<()
     }
     Ok(())
 }
+
+/// The short hash by which priors are told apart: the first 64 bits of a SHA-256, in hexadecimal.
+pub(crate) fn short_hash(digest: impl AsRef<[u8]>) -> String {
+    let first = digest.as_ref().iter().take(8);
+    first.fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}

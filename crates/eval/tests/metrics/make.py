@@ -20,6 +20,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from stlpips_pytorch import stlpips
 from torchvision.models import mobilenet_v2
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../../scripts/fixtures"))
+from random_weights import tensor
+
 torch.manual_seed(0)
 
 
@@ -37,25 +40,13 @@ def pictures(seeds, height, width):
 
 
 def random_weights(name, shape):
-    """vipaint_zoo::RandomWeights with seed 0."""
-    start = 0xCBF29CE484222325
-    for byte in name.encode():
-        start = ((start ^ byte) * 0x100000001B3) % 2**64
-    n = int(np.prod(shape))
-    with np.errstate(over="ignore"):
-        x = np.uint64(start) + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, n + 1, dtype=np.uint64)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x = x ^ (x >> np.uint64(31))
-    u = (x >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)
-    fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-    centre, scale = (0, (3 / max(fan_in, 1)) ** 0.5) if len(shape) > 1 else (1 if name.endswith("weight") else 0, 0.1)
-    values = np.float32(centre) + np.float32(scale) * u
+    """vipaint_zoo::RandomWeights with seed 0, variances above 0 and weightings positive."""
+    values = tensor(name, shape)
     if name.endswith("running_var"):
         values = 1 + values
     if name.startswith("lin"):
         values = np.abs(values)
-    return torch.from_numpy(values.reshape(shape))
+    return torch.from_numpy(values)
 
 
 def fill(module, rename=lambda name: name):

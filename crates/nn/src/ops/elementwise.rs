@@ -54,10 +54,12 @@ impl Backward<Flex, 1> for SiluBackward {
     }
 }
 
+/// The vector-Jacobian product of a change of resolution: width and channels of `x`, the result's gradient, that of `x`.
 #[derive(Debug)]
-struct AveragePool2Backward;
+struct ResampleBackward(fn(usize, usize, &[f32], &mut [f32]));
 
-impl Backward<Flex, 1> for AveragePool2Backward {
+impl Backward<Flex, 1> for ResampleBackward {
+    /// The shape of `x`.
     type State = Shape;
 
     fn backward(self, ops: Ops<Shape, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -65,23 +67,7 @@ impl Backward<Flex, 1> for AveragePool2Backward {
         let shape = ops.state;
         if let [Some(node)] = ops.parents {
             let [_, _, w, c] = shape.dims();
-            grads.register::<Flex>(node.id, filled(shape, |dx| average_pool2_vjp(w / 2, c, g.storage(), dx)));
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Upsample2Backward;
-
-impl Backward<Flex, 1> for Upsample2Backward {
-    type State = Shape;
-
-    fn backward(self, ops: Ops<Shape, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let g = dense(&grads.consume::<Flex>(&ops.node));
-        let shape = ops.state;
-        if let [Some(node)] = ops.parents {
-            let [_, _, w, c] = shape.dims();
-            grads.register::<Flex>(node.id, filled(shape, |dx| upsample2_vjp(w, c, g.storage(), dx)));
+            grads.register::<Flex>(node.id, filled(shape, |dx| self.0(w, c, g.storage(), dx)));
         }
     }
 }
@@ -98,22 +84,24 @@ impl<C: CheckpointStrategy> Elementwise for Autodiff<Flex, C> {
     }
 
     fn upsample2(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        let shape = x.shape();
-        let y = Flex::upsample2(x);
-        match Upsample2Backward.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(shape, y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
+        resampled::<C>(x, Flex::upsample2, ResampleBackward(upsample2_vjp))
     }
 
     fn average_pool2(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (x, node) = x.into_parts();
-        let shape = x.shape();
-        let y = Flex::average_pool2(x);
-        match AveragePool2Backward.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(shape, y),
-            OpsKind::UnTracked(prep) => prep.finish(y),
-        }
+        resampled::<C>(x, Flex::average_pool2, ResampleBackward(|w, c, g, dx| average_pool2_vjp(w / 2, c, g, dx)))
+    }
+}
+
+fn resampled<C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<Flex, C>>,
+    run: fn(FlexTensor) -> FlexTensor,
+    backward: ResampleBackward,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let (x, node) = x.into_parts();
+    let shape = x.shape();
+    let y = run(x);
+    match backward.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => prep.finish(shape, y),
+        OpsKind::UnTracked(prep) => prep.finish(y),
     }
 }

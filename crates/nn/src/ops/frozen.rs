@@ -54,8 +54,7 @@ impl PackedConv {
             let (stride, padding) = (conv.stride, conv.padding);
             return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding, doubled: false })));
         }
-        let weight = weight.into_data().try_into_vec::<f32>().expect("a tensor in single precision");
-        let bias = bias.into_data().try_into_vec::<f32>().expect("a tensor in single precision");
+        let [weight, bias] = [weight.into_data(), bias.into_data()].map(|data| data.iter::<f32>().collect::<Vec<_>>());
         Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &weight, &bias))))
     }
 

@@ -39,7 +39,7 @@ impl Remote {
     }
 
     /// What follows the repository's name.
-    pub fn suffix(&self) -> &str {
+    pub fn suffix(&self) -> &'static str {
         ""
     }
 }

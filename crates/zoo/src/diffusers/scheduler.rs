@@ -124,7 +124,12 @@ impl Scheduler {
         let set = fields.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone()));
         let options = serde_json::from_value(Value::Object(set.collect())).map_err(|e| wrong(&e.to_string()))?;
         let head = head(&options)?;
-        Ok(Self { schedule: Schedule::vp(betas(options)?), head })
+        let zero_terminal = options.rescale_betas_zero_snr;
+        if zero_terminal && head == Head::Eps {
+            return fail("rescale_betas_zero_snr", "noise says nothing about a picture where there is only noise");
+        }
+        let schedule = Schedule::vp(betas(options)?);
+        Ok(Self { schedule: if zero_terminal { ending_in_noise(&schedule) } else { schedule }, head })
     }
 }
 
@@ -138,15 +143,15 @@ fn head(options: &Options) -> Result<Head> {
 }
 
 fn betas(options: Options) -> Result<Betas> {
-    if options.rescale_betas_zero_snr {
-        return fail("rescale_betas_zero_snr", "is not supported: the last timestep would have no signal");
-    }
-    if let Some(betas) = options.trained_betas {
-        within("trained_betas", betas.len(), 2..=MAX_STEPS)?;
-        return Ok(table(betas));
-    }
     let (start, end, steps) = (options.beta_start, options.beta_end, options.num_train_timesteps);
     within("num_train_timesteps", steps, 2..=MAX_STEPS)?;
+    if let Some(betas) = options.trained_betas {
+        within("trained_betas", betas.len(), 2..=MAX_STEPS)?;
+        if !betas.iter().all(|beta| *beta > 0.0 && *beta < 1.0) {
+            return fail("trained_betas", "must be between 0 and 1");
+        }
+        return Ok(table(betas));
+    }
     if !(start > 0.0 && end < 1.0 && start <= end) {
         return fail("beta_start", "must be positive, and at most beta_end, which must be below 1");
     }
@@ -171,6 +176,18 @@ fn table(betas: Vec<f64>) -> Betas {
         Some(*product)
     });
     Betas::Table { alphas_cumprod: products.collect() }
+}
+
+/// `alpha^2` at the last time, 0 in the paper; a schedule needs a logarithm of it, and diffusers puts the same in its place.
+const LAST: f64 = 1.0 / (1 << 24) as f64;
+
+/// `alpha` shifted and stretched so that it ends at zero and begins as before (Lin et al., 2024, algorithm 1).
+fn ending_in_noise(schedule: &Schedule) -> Schedule {
+    let steps = schedule.top().t as usize + 1;
+    let alphas: Vec<f64> = (0..steps).map(|t| schedule.level(t as f64).alpha).collect();
+    let (first, last) = (alphas[0], alphas[steps - 1]);
+    let squares = alphas.iter().map(|alpha| ((alpha - last) * first / (first - last)).powi(2).max(LAST));
+    Schedule::vp(Betas::Table { alphas_cumprod: squares.collect() })
 }
 
 fn wrong(problem: &str) -> Error {

@@ -177,5 +177,5 @@ fn hash(answer: &Message) -> String {
     for (name, values) in &answer.tensors {
         hasher.update(format!("{name}:{values:?}\n"));
     }
-    hasher.finalize()[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    crate::weights_file::short_hash(hasher.finalize())
 }

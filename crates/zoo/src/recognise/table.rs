@@ -72,7 +72,7 @@ impl<'a> Table<'a> {
                 hash.update(&bytes[start..(start + PIECE).min(bytes.len())]);
             }
         }
-        hash.finalize()[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        crate::weights_file::short_hash(hash.finalize())
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use vipaint_core::Schedule;
 use vipaint_core::prior::Head;
 
-use super::{scheduler, unet, vae};
-use crate::formats::{Folder, FormatError};
+use super::{unet, vae};
+use crate::diffusers::scheduler::Scheduler;
+use crate::formats::{Folder, FormatError, read_json};
 use crate::{Result, autoencoder, openai};
 
 /// What the configurations of a folder say.
@@ -44,7 +45,8 @@ pub fn describe(folder: &Path) -> Result<Described> {
     check_parts(folder)?;
     let unet = unet::describe(&folder.join("unet/config.json"))?;
     let autoencoder = vae::describe(&folder.join("vae/config.json"))?;
-    let (schedule, head) = scheduler::describe(&folder.join("scheduler/scheduler_config.json"))?;
+    let scheduler = read_json(&folder.join("scheduler/scheduler_config.json"))?;
+    let Scheduler { schedule, head } = Scheduler::from_json(&scheduler)?;
     Ok(Described { unet, autoencoder, schedule, head })
 }
 

@@ -4,7 +4,6 @@
 
 mod folder;
 mod options;
-mod scheduler;
 mod single;
 mod text;
 mod unet;

@@ -1,8 +1,6 @@
 //! `vipaint bench avatars`
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use serde_json::json;
 use vipaint::portraits::{Amounts, portraits, reader, tasks, world};
@@ -11,6 +9,7 @@ use vipaint::save::{Folder, RowFile};
 use vipaint::{Error, Result, parse_noise};
 use vipaint_eval::attributes::{Benchmark, Row, Watch, markdown};
 
+use super::keep::Keep;
 use super::masks::contender;
 use crate::cli::BenchAvatars;
 use crate::commands::{Session, print_json, say};
@@ -63,7 +62,9 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
         raw.seed
     ]);
     let (file, earlier) = RowFile::open(&folder, "avatars", &setting)?;
-    let rows = measure(&benchmark, &source, file, &earlier, session)?;
+    let keep = Keep { name: &source.name(), file, earlier: earlier.len(), all: benchmark.len() };
+    let shown = |row: &Row| format!("portrait {}, {}, {}: {:.1} s", row.portrait, row.task, row.method, row.seconds);
+    let rows = keep.run(session, shown, |done, tick| benchmark.run(&earlier, &Watch { done, tick }))?;
     let (command, page) = (command(raw), markdown(&rows, &benchmark, &command(raw)));
     let report = json!({ "command": command, "prior": prior.hash, "rows": rows });
     folder.write("avatars.json", &serde_json::to_vec(&report).unwrap_or_default())?;
@@ -75,45 +76,6 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
         say(&page);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the benchmark, keeping every row as it comes.
-fn measure(
-    benchmark: &Benchmark,
-    source: &Source,
-    file: RowFile,
-    earlier: &[Row],
-    session: &Session,
-) -> Result<Vec<Row>> {
-    if !earlier.is_empty() {
-        eprintln!("going on after {} rows", earlier.len());
-    }
-    let state = Mutex::new((file, earlier.len(), None));
-    let done = |row: &Row| {
-        // A poisoned lock means that another thread's panic is on its way out already.
-        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
-        state.1 += 1;
-        let (at, all) = (state.1, benchmark.len());
-        eprintln!("{at}/{all} portrait {}, {}, {}: {:.1} s", row.portrait, row.task, row.method, row.seconds);
-        match state.0.add(row) {
-            Ok(()) => session.interrupt.flow(),
-            Err(error) => {
-                state.2 = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    };
-    let tick = || session.interrupt.flow();
-    let rows = benchmark.run(earlier, &Watch { done: &done, tick: &tick });
-    if let Ok((_, _, Some(error))) = state.into_inner() {
-        return Err(error);
-    }
-    rows.map_err(|error| match error {
-        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
-            Error::Interrupted("finished rows are kept; the same command goes on".into())
-        }
-        error => Error::input(source.name(), error.to_string(), "check the prior and the options"),
-    })
 }
 
 /// The command that makes the page again.

@@ -1,8 +1,6 @@
 //! `vipaint bench dataset`
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use serde_json::json;
 use vipaint::held_out::HeldOut;
@@ -11,6 +9,7 @@ use vipaint::{Error, Result};
 use vipaint_eval::dataset::{Benchmark, Row, World, markdown, summarise};
 
 use super::Session;
+use super::keep::Keep;
 use super::masks::{contender, protocols};
 use crate::cli::BenchDataset;
 use crate::commands::{print_json, say};
@@ -29,7 +28,8 @@ pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
     let folder = Folder::open(&raw.output)?;
     let (pictures, side) = pictures(raw)?;
     let about = format!("{} pictures of {side}x{side}, standard deviation {}", pictures.len(), raw.std);
-    let world = World::new(pictures, [1, side, side], raw.std).map_err(failed)?;
+    let world = World::new(pictures, [1, side, side], raw.std)
+        .map_err(|error| Error::input("bench dataset", error.to_string(), "check the pictures"))?;
     let benchmark = Benchmark {
         world: &world,
         cases: raw.count,
@@ -53,7 +53,13 @@ pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
         raw.seed
     ]);
     let (file, earlier) = RowFile::open(&folder, "dataset", &setting)?;
-    let rows = measure(&benchmark, file, &earlier, session)?;
+    let all = benchmark.cases * benchmark.masks.len() * benchmark.names().count();
+    let keep = Keep { name: "bench dataset", file, earlier: earlier.len(), all };
+    let shown = |row: &Row| {
+        let Row { case, mask, method, distance, seconds, .. } = row;
+        format!("truth {case} {mask} {method}: {distance:.3}, {seconds:.1} s")
+    };
+    let rows = keep.run(session, shown, |done, tick| benchmark.run(&earlier, done, tick))?;
     let command = command(raw);
     let page = markdown(&rows, &benchmark, REFERENCE, &command, &about);
     let report = json!({ "command": command, "summary": summarise(&rows, &benchmark, REFERENCE), "rows": rows });
@@ -84,47 +90,6 @@ fn pictures(raw: &BenchDataset) -> Result<(Vec<Vec<f32>>, usize)> {
     // Evenly spaced: files are often ordered by class.
     let (n, take) = (all.len(), raw.take.clamp(1, all.len()));
     Ok(((0..take).map(|i| all[i * n / take].0.clone()).collect(), side))
-}
-
-/// Runs the benchmark, keeping every row as it comes.
-fn measure(benchmark: &Benchmark, file: RowFile, earlier: &[Row], session: &Session) -> Result<Vec<Row>> {
-    let all = benchmark.cases * benchmark.masks.len() * benchmark.names().count();
-    if !earlier.is_empty() {
-        eprintln!("going on after {} rows", earlier.len());
-    }
-    let state = Mutex::new((file, earlier.len(), None));
-    let done = |row: &Row| {
-        // A poisoned lock means that another thread's panic is on its way out already.
-        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
-        state.1 += 1;
-        let Row { case, mask, method, distance, seconds, .. } = row;
-        eprintln!("{}/{all} truth {case} {mask} {method}: {distance:.3}, {seconds:.1} s", state.1);
-        match state.0.add(row) {
-            Ok(()) => session.interrupt.flow(),
-            Err(error) => {
-                state.2 = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    };
-    let rows = benchmark.run(earlier, &done, &|| session.interrupt.flow());
-    if let Ok((_, _, Some(error))) = state.into_inner() {
-        return Err(error);
-    }
-    rows.map_err(failed)
-}
-
-fn failed(error: vipaint_eval::Error) -> Error {
-    match error {
-        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
-            Error::Interrupted("finished rows are kept; the same command goes on".into())
-        }
-        vipaint_eval::Error::Core(error) => error.into(),
-        error
-        @ (vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) | vipaint_eval::Error::TooSmall { .. }) => {
-            Error::input("bench dataset", error.to_string(), "report this as a defect")
-        }
-    }
 }
 
 /// The command that makes the page again.

@@ -1,8 +1,6 @@
 //! `vipaint bench gmm`
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use serde_json::json;
 use vipaint::save::{Folder, RowFile};
@@ -11,6 +9,7 @@ use vipaint_core::sampler::METHODS;
 use vipaint_eval::gmm::{Benchmark, Entry, Outcome, PRESETS, markdown};
 
 use super::Session;
+use super::keep::Keep;
 use crate::cli;
 use crate::commands::{print_json, say};
 
@@ -40,7 +39,13 @@ pub fn run(raw: &cli::BenchGmm, session: &Session) -> Result<ExitCode> {
     // Outcomes of the same setting stay valid when cells, problems or methods are added.
     let setting = json!([env!("CARGO_PKG_VERSION"), raw.samples, raw.cost, raw.seed]);
     let (file, earlier) = RowFile::open(&folder, "gmm", &setting)?;
-    let rows = benchmark.rows(&measure(&benchmark, file, &earlier, session)?);
+    let all = benchmark.cells.len() * benchmark.problems * benchmark.names().count();
+    let keep = Keep { name: "bench gmm", file, earlier: earlier.len(), all };
+    let shown = |o: &Outcome| {
+        let Outcome { dx, dy, problem, method, distance, seconds, .. } = o;
+        format!("{dx}/{dy} problem {problem} {method}: {distance:.3}, {seconds:.1} s")
+    };
+    let rows = benchmark.rows(&keep.run(session, shown, |done, tick| benchmark.run(&earlier, done, tick))?);
     let command = command(raw);
     let page = markdown(&rows, &benchmark, REFERENCE, &command);
     let report = json!({ "command": command, "rows": rows });
@@ -53,43 +58,6 @@ pub fn run(raw: &cli::BenchGmm, session: &Session) -> Result<ExitCode> {
         say(&page);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the benchmark, keeping every outcome as it comes.
-fn measure(benchmark: &Benchmark, file: RowFile, earlier: &[Outcome], session: &Session) -> Result<Vec<Outcome>> {
-    let all = benchmark.cells.len() * benchmark.problems * benchmark.names().count();
-    if !earlier.is_empty() {
-        eprintln!("going on after {} outcomes", earlier.len());
-    }
-    let state = Mutex::new((file, earlier.len(), None));
-    let done = |o: &Outcome| {
-        // A poisoned lock means that another thread's panic is on its way out already.
-        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
-        state.1 += 1;
-        let Outcome { dx, dy, problem, method, distance, seconds, .. } = o;
-        eprintln!("{}/{all} {dx}/{dy} problem {problem} {method}: {distance:.3}, {seconds:.1} s", state.1);
-        match state.0.add(o) {
-            Ok(()) => session.interrupt.flow(),
-            Err(error) => {
-                state.2 = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    };
-    let outcomes = benchmark.run(earlier, &done, &|| session.interrupt.flow());
-    if let Ok((_, _, Some(error))) = state.into_inner() {
-        return Err(error);
-    }
-    outcomes.map_err(|error| match error {
-        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
-            Error::Interrupted("finished outcomes are kept; the same command goes on".into())
-        }
-        vipaint_eval::Error::Core(error) => error.into(),
-        error
-        @ (vipaint_eval::Error::Zoo(_) | vipaint_eval::Error::World(_) | vipaint_eval::Error::TooSmall { .. }) => {
-            Error::input("bench gmm", error.to_string(), "report this as a defect")
-        }
-    })
 }
 
 /// The entries that `--methods` names.

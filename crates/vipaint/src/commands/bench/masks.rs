@@ -1,8 +1,6 @@
 //! `vipaint bench masks`
 
-use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use burn::tensor::Tensor;
 use image::{DynamicImage, RgbImage};
@@ -16,6 +14,7 @@ use vipaint_core::prior::Prior;
 use vipaint_eval::masks::{Benchmark, Contender, Grid, Row, markdown, summarise};
 
 use super::Session;
+use super::keep::Keep;
 use crate::cli::BenchMasks;
 use crate::commands::{print_json, say};
 
@@ -62,7 +61,13 @@ pub fn run(raw: &BenchMasks, session: &Session) -> Result<ExitCode> {
         raw.seed
     ]);
     let (file, earlier) = RowFile::open(&folder, "masks", &setting)?;
-    let rows = measure(&benchmark, &source, file, &earlier, session)?;
+    let all = pictures.len() * masks.len() * contenders.len() * raw.cost.len();
+    let keep = Keep { name: &source.name(), file, earlier: earlier.len(), all };
+    let shown = |row: &Row| {
+        let Row { picture, mask, method, cost, seconds, .. } = row;
+        format!("picture {picture} {mask} {method} at {cost}: {seconds:.1} s")
+    };
+    let rows = keep.run(session, shown, |done, tick| benchmark.run(&earlier, done, tick))?;
 
     let page = markdown(&rows, &benchmark, REFERENCE, &command);
     let plain: Vec<Row> = rows.iter().map(|row| Row { images: Vec::new(), ..row.clone() }).collect();
@@ -80,47 +85,6 @@ pub fn run(raw: &BenchMasks, session: &Session) -> Result<ExitCode> {
         say(&page.text);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the benchmark, keeping every row as it comes.
-fn measure(
-    benchmark: &Benchmark,
-    source: &Source,
-    file: RowFile,
-    earlier: &[Row],
-    session: &Session,
-) -> Result<Vec<Row>> {
-    let all = benchmark.pictures.len() * benchmark.masks.len() * benchmark.contenders.len() * benchmark.costs.len();
-    if !earlier.is_empty() {
-        eprintln!("going on after {} rows", earlier.len());
-    }
-    let state = Mutex::new((file, earlier.len(), None));
-    let done = |row: &Row| {
-        // A poisoned lock means that another thread's panic is on its way out already.
-        let Ok(mut state) = state.lock() else { return ControlFlow::Break(()) };
-        state.1 += 1;
-        eprintln!(
-            "{}/{all} picture {} {} {} at {}: {:.1} s",
-            state.1, row.picture, row.mask, row.method, row.cost, row.seconds
-        );
-        match state.0.add(row) {
-            Ok(()) => session.interrupt.flow(),
-            Err(error) => {
-                state.2 = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    };
-    let rows = benchmark.run(earlier, &done, &|| session.interrupt.flow());
-    if let Ok((_, _, Some(error))) = state.into_inner() {
-        return Err(error);
-    }
-    rows.map_err(|error| match error {
-        vipaint_eval::Error::Core(vipaint_core::Error::Interrupted) => {
-            Error::Interrupted("finished rows are kept; the same command goes on".into())
-        }
-        error => Error::input(source.name(), error.to_string(), "check the prior and the options"),
-    })
 }
 
 pub(super) fn contender(text: &str) -> Result<Contender> {

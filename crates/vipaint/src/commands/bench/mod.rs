@@ -3,6 +3,7 @@
 mod avatars;
 mod dataset;
 mod gmm;
+mod keep;
 mod masks;
 
 use std::process::ExitCode;
