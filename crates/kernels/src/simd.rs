@@ -26,6 +26,8 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `p` is valid for writing [`LANES`] values; it may be unaligned.
     unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// Asks for the cache line at `p`, any address, to be near when it is read.
+    fn prefetch<T>(self, p: *const T);
     /// `a + b`.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`.
@@ -73,6 +75,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, _: *const T) {}
+
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
     }
@@ -103,9 +108,9 @@ mod x86 {
     use super::Simd;
     use half::f16;
     use std::arch::x86_64::{
-        __m256, _mm_loadu_si128, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
-        _mm256_unpacklo_ps,
+        __m256, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_ps, _mm256_cvtph_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_permute2f128_ps, _mm256_set1_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps,
+        _mm256_unpackhi_ps, _mm256_unpacklo_ps,
     };
 
     /// Proof that the processor has AVX2, FMA and F16C.
@@ -149,6 +154,12 @@ mod x86 {
         #[inline(always)]
         unsafe fn store(self, p: *mut f32, v: __m256) {
             unsafe { _mm256_storeu_ps(p, v) }
+        }
+
+        #[inline(always)]
+        fn prefetch<T>(self, p: *const T) {
+            // Nothing is read: an address that is not ours is no fault.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
 
         #[inline(always)]

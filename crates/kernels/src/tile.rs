@@ -114,11 +114,14 @@ unsafe fn gather_body<S: Simd, E: Element>(
                 }
             }
         }
+        // The next panel, which follows in memory and is read next, comes from far while this one is used.
+        let panel = taps * depth * COLS;
         let mut b = b;
         for t in 0..taps {
             let row: [*const f32; ROWS] = std::array::from_fn(|i| *a.add(t * ROWS + i));
             for c in 0..depth {
                 let right = [E::load(s, b), E::load(s, b.add(LANES))];
+                s.prefetch(b.wrapping_add(panel));
                 for i in 0..ROWS {
                     let left = s.splat(*row[i].add(c));
                     sum[i][0] = s.fma(left, right[0], sum[i][0]);

@@ -66,6 +66,9 @@ impl External for Parts {
         let slots: Vec<_> = parts.into_iter().map(|part| Mutex::new(Some(part))).collect();
         let gradients = map(slots.len(), |i| {
             let Part { samples, leaf, y } = slots[i].lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            if !y.is_tracked() {
+                return None; // it does not depend on the samples
+            }
             let len = v.len() / batch;
             let v = TensorData::new(v[samples.start * len..samples.end * len].to_vec(), y.dims());
             let v = Tensor::<4>::from_data(v, &y.device().without_autodiff()).autodiff();
