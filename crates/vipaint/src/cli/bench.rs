@@ -24,6 +24,9 @@ pub struct BenchAvatars {
     /// Methods, separated by commas, each with options if it needs any.
     #[arg(long, value_name = "LIST", default_value = "vipaint,dps,blended,psld")]
     pub methods: String,
+    /// Portraits to leave out, the first ones: methods are tuned on others than those of the page (which takes none above 100).
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Portraits for prompts under each mask.
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub prompted: usize,
