@@ -98,7 +98,7 @@ fn every_operator_works_with_every_sampler_or_is_refused_with_a_reason() {
 #[test]
 fn a_stored_fit_draws_the_same_and_resumes_the_same() {
     let problem = pictures();
-    let mut fit = Fit::new(&problem, &small(), 11).unwrap();
+    let mut fit = Fit::new(&problem, &small(), 11, &mut silent()).unwrap();
     for _ in 0..3 {
         fit.step(&problem).unwrap();
     }
@@ -128,7 +128,7 @@ fn a_stored_fit_draws_the_same_and_resumes_the_same() {
 #[test]
 fn damaged_posterior_files_are_refused() {
     let problem = pictures();
-    let good = Fit::new(&problem, &small(), 0).unwrap().save(&problem, &BTreeMap::new()).unwrap();
+    let good = Fit::new(&problem, &small(), 0, &mut silent()).unwrap().save(&problem, &BTreeMap::new()).unwrap();
     assert!(Stored::load(&good, &device()).is_ok());
     let mut rng = stream(1, 2, 3);
     for round in 0..400 {
@@ -159,7 +159,7 @@ fn calls_are_counted() {
     plain.guidance = Guidance::default();
     let options = FitOptions { k: 2, iterations: 5, mc_samples: 3, prior_steps: 2, prior_samples: 2, ..small() };
     let before = plain.prior.calls();
-    let mut fit = Fit::new(&plain, &options, 0).unwrap();
+    let mut fit = Fit::new(&plain, &options, 0, &mut silent()).unwrap();
     assert_eq!(plain.prior.calls() - before, Calls { denoiser: 6 * 12, vjp: 6 * 12 }, "init_samples x init_steps");
     let before = plain.prior.calls();
     fit.run(&plain, &mut silent()).unwrap();
@@ -177,7 +177,7 @@ fn calls_are_counted() {
 #[test]
 fn a_fit_stops_when_asked_and_on_a_plateau() {
     let problem = pictures();
-    let mut fit = Fit::new(&problem, &small(), 0).unwrap();
+    let mut fit = Fit::new(&problem, &small(), 0, &mut silent()).unwrap();
     let mut stop_at_two = |e: &Event| match e {
         Event::Fit { iteration: 2, .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -185,9 +185,27 @@ fn a_fit_stops_when_asked_and_on_a_plateau() {
     assert!(fit.run(&problem, &mut stop_at_two).unwrap());
     assert_eq!(fit.trace.len(), 2);
     let still = FitOptions { iterations: 500, patience: 10, lr_mu: 0.0, lr_tau: 0.0, lr_gamma: 0.0, ..small() };
-    let mut fit = Fit::new(&problem, &FitOptions { min_gain: 0.5, ..still }, 0).unwrap();
+    let mut fit = Fit::new(&problem, &FitOptions { min_gain: 0.5, ..still }, 0, &mut silent()).unwrap();
     fit.run(&problem, &mut silent()).unwrap();
     assert!(fit.trace.len() < 500, "nothing moves, yet it went on");
+}
+
+#[test]
+fn a_fit_stops_when_asked_before_its_first_step() {
+    let problem = pictures();
+    let options = FitOptions { init_samples: 2, init_steps: 5, ..small() };
+    let mut steps = Vec::new();
+    let mut stop_at_three = |e: &Event| {
+        let Event::Start { step, steps: 5, .. } = e else { panic!("{e:?}") };
+        steps.push(*step);
+        if *step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert!(matches!(Fit::new(&problem, &options, 0, &mut stop_at_three), Err(Error::Interrupted)));
+    let vipaint = Vipaint::new(options, RefineOptions::default()).unwrap();
+    let draw = Draw { seed: 0, indices: 0..2, batch: 2 };
+    let samples = vipaint.sample(&problem, &draw, &mut |_: &Event| ControlFlow::Break(())).unwrap();
+    assert!(samples.interrupted && samples.images.is_none());
+    assert_eq!(steps, [1, 2, 3]);
 }
 
 #[test]
@@ -211,7 +229,7 @@ fn bad_options_name_themselves() {
     let problem = pictures();
     for keypoints in [vec![1.0, 2.0], vec![50.0], vec![2.0, 2.0]] {
         let options = FitOptions { keypoints, ..small() };
-        assert!(matches!(Fit::new(&problem, &options, 0), Err(Error::Option { name: "keypoints", .. })));
+        assert!(matches!(Fit::new(&problem, &options, 0, &mut silent()), Err(Error::Option { name: "keypoints", .. })));
     }
 }
 
@@ -220,7 +238,7 @@ fn bad_options_name_themselves() {
 fn gradients_agree_with_central_differences() {
     let problem = pictures();
     let options = FitOptions { iterations: 1, mc_samples: 2, ..small() };
-    let mut fit = Fit::new(&problem, &options, 3).unwrap();
+    let mut fit = Fit::new(&problem, &options, 3, &mut silent()).unwrap();
     let start = fit.posterior.clone();
     fit.step(&problem).unwrap();
     // After one step from zero moments, Adam's first moment is 0.1 of the gradient.
@@ -275,7 +293,7 @@ fn log_weights_average_to_the_evidence() {
     let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
     let options =
         FitOptions { k: 2, iterations: 150, grid_steps: 60, mc_samples: 8, lr_decay: 0.95, ..FitOptions::default() };
-    let mut fit = Fit::new(&problem, &options, 0).unwrap();
+    let mut fit = Fit::new(&problem, &options, 0, &mut silent()).unwrap();
     let n = 2000;
     let estimate = |fit: &Fit| {
         let mut noise = Noise::new(1, 50, 0..n);

@@ -154,7 +154,10 @@ impl Sampler for Vipaint {
         if !self.fits() {
             return self.population(self.fit.levels(problem)?, None).sample(problem, draw, observer);
         }
-        let mut fit = Fit::new(problem, &self.fit, draw.seed)?;
+        let mut fit = match Fit::new(problem, &self.fit, draw.seed, observer) {
+            Err(Error::Interrupted) => return Ok(Samples { interrupted: true, ..Samples::default() }),
+            started => started?,
+        };
         let interrupted = fit.run(problem, observer)?;
         let mut samples = if interrupted {
             Samples { interrupted, ..Samples::default() }
