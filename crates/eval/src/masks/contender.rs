@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 use vipaint_core::Error;
-use vipaint_core::sampler::{Method, RePaint, RePaintOptions, RefineOptions, Sampler, method};
+use vipaint_core::sampler::{
+    Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
+};
 
 use crate::Result;
 
@@ -104,6 +106,7 @@ const RULES: &[(&str, Rule)] = &[
     ("mcgdiff", |b, _, _| [steps(b, 1), vec![("particles", b.samples.into())]].concat()),
     ("blended", |b, _, _| steps(b, 1)),
     ("psld", |b, _, _| steps(b, 3)),
+    ("resample", resample),
     ("unconditional", |b, _, _| steps(b, 1)),
 ];
 
@@ -157,6 +160,18 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
 /// As many steps of this cost as the budget pays for each sample; a gradient costs three.
 fn steps(budget: &Budget, cost: u64) -> Vec<(&'static str, Value)> {
     vec![("steps", (budget.cost / budget.samples / budget.calls() / cost.max(1)).max(1).into())]
+}
+
+/// A gradient in each step, and what looks ahead.
+fn resample(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
+    let each = (budget.cost / budget.samples / budget.calls()) as usize;
+    let (interval, ahead) = (count(options, "interval") as usize, count(options, "ahead") as usize);
+    let spent = |steps: usize| {
+        let options = ResampleOptions { steps, interval, ahead, ..ResampleOptions::default() };
+        3 * steps + Resample::new(options).map_or(0, |r| r.looks())
+    };
+    let steps = (1..=each / 3).rev().find(|steps| spent(*steps) <= each).unwrap_or(1);
+    vec![("steps", steps.into())]
 }
 
 /// Unless given, the authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow
