@@ -142,7 +142,7 @@ fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
     options.get(key).and_then(Value::as_str) == Some(word)
 }
 
-/// Particles whose paths need no fit: 60 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
+/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
 /// cost depends on the measurement: its steps are as given.
 fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
     if is(options, "widen", "jacobian") {
@@ -152,7 +152,7 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
     let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
-    let path_steps = (each * 60 / 100 / step).max(2);
+    let path_steps = (each * 75 / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
     vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }
@@ -224,8 +224,8 @@ mod tests {
         let budget = Budget { cost: 2700, samples: 8, guided: false };
         let text = "vipaint particles=8 proposal=guided widen=krylov directions=3 paths=1";
         let options = Contender::parse(text).and_then(|c| c.options(&budget)).expect("it is well written");
-        // 337 calls: 50 steps of 1 + 3, and 27 of 2 + 3 are 335.
-        assert_eq!((&options["path_steps"], &options["refine_steps"]), (&50.into(), &27.into()));
+        // 337 calls: 63 steps of 1 + 3, and 17 of 2 + 3.
+        assert_eq!((&options["path_steps"], &options["refine_steps"]), (&63.into(), &17.into()));
     }
 
     #[test]

@@ -103,13 +103,17 @@ pub struct BenchDataset {
     #[arg(long, value_name = "S", default_value_t = 0.3)]
     pub std: f64,
     /// Standard deviation of the measurement's Gaussian noise.
-    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    #[arg(long, value_name = "S", default_value_t = 0.7)]
     pub noise: f64,
     /// Mask protocols, separated by commas.
     #[arg(long, value_name = "LIST", default_value = "expand,random92")]
     pub masks: String,
-    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +).
-    #[arg(long, value_name = "LIST", default_value = "vipaint k=2,dps,repaint,pigdm,ddnm,daps,mcgdiff")]
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +); leads are those of the first.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint particles=39 widen=krylov k=1,vipaint k=2,dps zeta=2,dps zeta=8,pigdm,ddnm,daps ode_steps=2,mcgdiff"
+    )]
     pub methods: String,
     /// Truths drawn for each mask.
     #[arg(long, value_name = "N", default_value_t = 50)]
