@@ -12,6 +12,7 @@ mod population;
 mod psld;
 mod reddiff;
 mod repaint;
+mod resample;
 mod unconditional;
 mod vipaint;
 
@@ -27,11 +28,12 @@ pub use daps::{Daps, DapsOptions};
 pub use ddnm::{Ddnm, DdnmOptions};
 pub use dps::{Dps, DpsOptions};
 pub use mcgdiff::{McgDiff, McgDiffOptions};
-pub use particles::{ParticleOptions, Proposal};
+pub use particles::{ParticleOptions, Proposal, Spacing};
 pub use pigdm::{PiGdm, PiGdmOptions};
 pub use psld::{Psld, PsldOptions};
 pub use reddiff::{RedDiff, RedDiffOptions};
 pub use repaint::{RePaint, RePaintOptions};
+pub use resample::{Resample, ResampleOptions};
 pub use unconditional::{Unconditional, UnconditionalOptions, Update};
 pub use vipaint::{RefineOptions, Vipaint};
 
@@ -99,6 +101,7 @@ pub const METHODS: &[Method] = &[
     mcgdiff::METHOD,
     blended::METHOD,
     psld::METHOD,
+    resample::METHOD,
     unconditional::METHOD,
 ];
 
