@@ -5,7 +5,7 @@ mod product;
 use crate::elementwise::exp;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{LANES, Simd, multiversion};
-use crate::team::{each, map, parts};
+use crate::team::{each, map, parts, threads};
 use product::{Rows, RowsMut, columns, product, transposed, turned};
 
 /// Queries of a block: their scores stay in cache for a few hundred keys.
@@ -125,7 +125,7 @@ pub fn attention_vjp(
     };
     // Tasks inside of tasks run where they are: a head is one thread's, or its products are shared.
     let heads = batch * shape.heads;
-    if heads < rayon::current_num_threads() { (0..heads).for_each(one) } else { each(heads, one) }
+    if heads < threads() { (0..heads).for_each(one) } else { each(heads, one) }
 }
 
 /// [`attention_vjp`] of one head.

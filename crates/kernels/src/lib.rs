@@ -36,3 +36,4 @@ pub use elementwise::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, 
 pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};
+pub use team::{map, threads};

@@ -29,9 +29,14 @@ static POSTED: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that look out for the next.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
+/// How many threads there are for the tasks of the calling one: a single one inside of a task, or else the pool's.
+pub fn threads() -> usize {
+    if INSIDE.get() { 1 } else { rayon::current_num_threads() }
+}
+
 /// Calls `f` for each number below `count`. Tasks inside of tasks run where they are.
 pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
-    let helpers = if count < 2 || INSIDE.get() { 0 } else { (rayon::current_num_threads() - 1).min(count - 1) };
+    let helpers = if count < 2 { 0 } else { (threads() - 1).min(count - 1) };
     if helpers == 0 {
         (0..count).for_each(f);
     } else {
@@ -39,8 +44,9 @@ pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
     }
 }
 
-/// The results of `f` for each number below `count`.
-pub(crate) fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// The results of `f` for each number below `count`, in their order, from as many [`threads`] as there are. What `f` shares
+/// with others inside runs where it is.
+pub fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let slots: Vec<Mutex<Option<T>>> = (0..count).map(|_| Mutex::new(None)).collect();
     each(count, |i| *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(f(i)));
     let value = |slot: Mutex<Option<T>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);

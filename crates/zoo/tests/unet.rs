@@ -158,6 +158,30 @@ fn a_sample_does_not_depend_on_its_batch() {
 }
 
 #[test]
+fn a_frozen_network_gives_the_same_bits_on_any_number_of_threads() {
+    let config = Config { size: 16, widths: vec![16, 32], ..tiny() };
+    let mut network = random(&config, 7);
+    network.pack();
+    let (side, batch) = (config.size, 5);
+    let x = picture(batch, 8, side);
+    let times: Vec<f64> = (0..batch).map(|i| 0.2 * i as f64 - 0.3).collect();
+    let classes = [None, Some(0), Some(1), Some(2), None];
+    let call = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let leaf = tensor(&x, side, &Device::flex()).autodiff().require_grad();
+            let y = network.forward(leaf.clone(), &times, &classes);
+            let mut gradients = y.clone().square().sum().backward();
+            (values(y.inner()), values(leaf.grad_remove(&mut gradients).unwrap()))
+        })
+    };
+    let one = call(1);
+    for threads in [2, 3, 8] {
+        assert!(call(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
 fn edm_scales_have_their_closed_forms() {
     for sigma in [0.01, 0.3, 0.7, 4.0, 80.0] {
         let (s, d) = (EdmScales::new(sigma, 0.7), 0.7f64);

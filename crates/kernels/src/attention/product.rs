@@ -1,7 +1,7 @@
 //! Small matrix products on strided rows.
 
 use crate::parallel::{Shared, pieces};
-use crate::team::{each, parts};
+use crate::team::{each, parts, threads};
 use crate::tile::{COLS, ROWS, Start, gather};
 use std::ops::Range;
 
@@ -94,7 +94,7 @@ const GRAIN: usize = 1 << 19;
 pub(super) fn product(a: Rows, b: &[f32], add: bool, y: RowsMut) {
     assert!(a.count == y.count && b.len() == y.len.div_ceil(COLS) * a.len * COLS, "shapes of a product");
     let (tiles, panels) = (a.count.div_ceil(ROWS), y.len.div_ceil(COLS));
-    let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * rayon::current_num_threads());
+    let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * threads());
     if tiles > panels {
         let of = pieces(tiles, tiles.div_ceil(tasks));
         each(tasks, |task| part(a, b, add, y, of(task), 0..panels));

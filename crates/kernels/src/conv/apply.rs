@@ -5,7 +5,7 @@
 
 use super::pack::{Packed, PackedPass};
 use crate::parallel::{Shared, pieces};
-use crate::team::each;
+use crate::team::{each, threads};
 use crate::tile::{COLS, ROWS, Start};
 
 /// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
@@ -54,7 +54,7 @@ impl Job<'_> {
         let blocks = rows.div_ceil(block);
         let panels = self.map.target.channels.div_ceil(COLS);
         let work = rows * depth * self.packed.pass.taps.len() * self.map.target.channels;
-        let wanted = (4 * rayon::current_num_threads()).min(work / GRAIN).max(1);
+        let wanted = (4 * threads()).min(work / GRAIN).max(1);
         let group = if blocks >= wanted { panels } else { (panels * blocks).div_ceil(wanted).max(1) };
         let groups = panels.div_ceil(group);
         let (rows_of, panels_of) = (pieces(rows, block), pieces(panels, group));

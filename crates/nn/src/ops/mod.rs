@@ -7,6 +7,7 @@
 
 mod attention;
 mod buffers;
+mod by_samples;
 mod composed;
 mod convolution;
 mod elementwise;
@@ -18,6 +19,7 @@ mod layer_norm;
 mod norm;
 pub mod reference;
 
+pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};

@@ -63,5 +63,21 @@ pub(super) fn network(config: &Config, init: &mut Init) -> Result<UNet> {
     let norm = GroupNorm::new(finest, finest / g, init);
     let out = Conv2d::zero(finest, depth, 3, init);
     let config = config.clone();
-    Ok(UNet { time_in, class, time_out, stem, down, mid_in, mid_attention, mid_cross, mid_out, up, norm, out, config })
+    let by_samples = false;
+    Ok(UNet {
+        time_in,
+        class,
+        time_out,
+        stem,
+        down,
+        mid_in,
+        mid_attention,
+        mid_cross,
+        mid_out,
+        up,
+        norm,
+        out,
+        config,
+        by_samples,
+    })
 }

@@ -6,7 +6,7 @@ use vipaint_core::prior::Condition;
 use vipaint_nn::layers::{
     AttentionBlock, Conv2d, CrossAttentionBlock, GroupNorm, Linear, ResidualBlock, from_patches, sinusoids, to_patches,
 };
-use vipaint_nn::ops::{GroupNormTail, silu, upsample2};
+use vipaint_nn::ops::{GroupNormTail, by_samples, silu, upsample2};
 
 use super::Config;
 use crate::Network;
@@ -61,6 +61,10 @@ pub(super) struct Up {
     pub(super) stages: Vec<Stage>,
 }
 
+/// Weights up to which each thread runs the whole network on some of the samples, once they are constant: each then reads all
+/// of them. Larger networks have the threads share each layer, which reads them once.
+const SMALL: usize = 1 << 24;
+
 /// The network. Its output starts at zero.
 #[derive(Module, Debug)]
 pub struct UNet {
@@ -78,6 +82,9 @@ pub struct UNet {
     pub(super) out: Conv2d,
     #[module(skip)]
     pub(super) config: Config,
+    /// Whether each thread runs the whole network on some of the samples.
+    #[module(skip)]
+    pub(super) by_samples: bool,
 }
 
 impl UNet {
@@ -104,6 +111,7 @@ impl UNet {
             cross.pack();
         }
         self.mid_out.pack();
+        self.by_samples = self.num_params() <= SMALL;
     }
 
     /// `silu(W_2 silu(W_1 sinusoids(scale t) + class))`. // [batch, embedding]
@@ -129,6 +137,16 @@ impl UNet {
         classes: &[Option<usize>],
         tokens: Option<&Tensor<3>>,
     ) -> Tensor<4> {
+        if !self.by_samples {
+            return self.run(x, time, classes, tokens);
+        }
+        by_samples(x, &|x, samples| {
+            let tokens = tokens.map(|tokens| tokens.clone().slice_dim(0, samples.clone()));
+            self.run(x, &time[samples.clone()], &classes[samples], tokens.as_ref())
+        })
+    }
+
+    fn run(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>], tokens: Option<&Tensor<3>>) -> Tensor<4> {
         let embedding = self.embed(time, classes, &x.device());
         let mut h = self.stem.forward(to_patches(x, self.config.patch));
         let mut skips = Vec::new();

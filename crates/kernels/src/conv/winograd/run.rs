@@ -6,7 +6,7 @@ use super::weights::{Weights, exchanged};
 use crate::conv::Image;
 use crate::conv::transposed::{product as transposed_product, turn};
 use crate::parallel::{Shared, pieces, with_scratch};
-use crate::team::each;
+use crate::team::{each, threads};
 use crate::tile::{COLS, ROWS, Start};
 use std::ops::Range;
 
@@ -85,7 +85,7 @@ impl<'a> Run<'a> {
             Factor::Adjoint(w) => (COLS, w.len()),
         };
         let [least, most] = BLOCK_TILES;
-        let threads = rayon::current_num_threads();
+        let threads = threads();
         let room = BLOCK_VALUES / (self.method.points() * (self.pitch[0] + self.pitch[1]));
         let together = values >= MANY_WEIGHTS || total < least;
         // The more weights there are, the more tiles should share a reading of them.
