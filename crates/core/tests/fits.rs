@@ -12,7 +12,7 @@ use vipaint_core::event::{Event, silent};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::noise::stream;
 use vipaint_core::operator::{Dense, KINDS, Mask};
-use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
+use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights, weight_steps};
 use vipaint_core::prior::analytic::Mixture;
 use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
 use vipaint_core::sampler::{Draw, METHODS, RefineOptions, Sampler, Vipaint, method};
@@ -280,41 +280,54 @@ fn gradients_agree_with_central_differences() {
 }
 
 /// Importance weights are unbiased: their mean over many paths is the evidence, here from brute-force simulation of the
-/// chain itself, and a better fit has less variable weights.
+/// chain itself, however paths were guided, and a better fit has less variable weights.
 #[test]
 fn log_weights_average_to_the_evidence() {
     let shape = [2, 1, 1];
-    let mixture = Mixture::new(vec![0.5, -1.0], &[1.0], 1.0, shape, &device()).unwrap();
+    let mixture = Mixture::new(vec![0.5, -1.0, -0.7, 0.6], &[1.0; 2], 1.0, shape, &device()).unwrap();
+    let mixture = mixture.with_classes(vec![0, 1]).unwrap();
     let operator = Arc::new(Dense::new(&[0.8, 0.3], shape, &device()).unwrap());
     let y = Tensor::from_data(TensorData::new(vec![1.2f32], [1, 1, 1, 1]), &device());
     let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.5 };
     let measurement = Measurement::new(operator, y, likelihood).unwrap();
     let prior = Prior::new("gaussian", Arc::new(mixture), vp(), 1.0);
-    let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
+    let guidance = Guidance { condition: Condition::class(0), ..Guidance::default() };
+    let problem = Problem::new(prior, measurement, guidance.clone()).unwrap();
     let options =
         FitOptions { k: 2, iterations: 150, grid_steps: 60, mc_samples: 8, lr_decay: 0.95, ..FitOptions::default() };
     let mut fit = Fit::new(&problem, &options, 0, &mut silent()).unwrap();
     let n = 2000;
-    let estimate = |fit: &Fit| {
+    let estimate = |fit: &Fit, cfg_scale: f64| {
+        let guidance = Guidance { cfg_scale, ..guidance.clone() };
+        let problem = Problem::new(problem.prior.clone(), problem.measurement.clone(), guidance).unwrap();
         let mut noise = Noise::new(1, 50, 0..n);
-        let path = fit.posterior.draw(&problem.prior, &Guidance::default(), &mut noise).unwrap();
-        let logs = log_weights(fit, &problem, &path, &(0..n).collect::<Vec<_>>()).unwrap();
+        let path = fit.posterior.draw(&problem.prior, &problem.guidance, &mut noise).unwrap();
+        let mut ticks = 0;
+        let mut tick = || {
+            ticks += 1;
+            ControlFlow::Continue(())
+        };
+        let logs = log_weights(fit, &problem, &path, &(0..n).collect::<Vec<_>>(), &mut tick).unwrap();
+        assert_eq!(ticks, weight_steps(fit));
         let top = logs.iter().copied().fold(f64::MIN, f64::max);
         let weights: Vec<f64> = logs.iter().map(|l| (l - top).exp()).collect();
         let sum: f64 = weights.iter().sum();
         let ess = sum * sum / weights.iter().map(|w| w * w).sum::<f64>();
         (top + (sum / n as f64).ln(), ess / n as f64)
     };
-    let (before, ess_before) = estimate(&fit);
+    let (before, ess_before) = estimate(&fit, 1.0);
     fit.run(&problem, &mut silent()).unwrap();
-    let (after, ess_after) = estimate(&fit);
+    let (after, ess_after) = estimate(&fit, 1.0);
+    let (guided, _) = estimate(&fit, 3.0);
     let bound = fit.bound().clone();
     let q = &fit.posterior;
-    let bounds: Vec<f64> =
-        (0..40).map(|s| bound.estimate(q, &problem, &Guidance::default(), s).unwrap().total()).collect();
+    let bounds: Vec<f64> = (0..40).map(|s| bound.estimate(q, &problem, &guidance, s).unwrap().total()).collect();
     let bound = bounds.iter().sum::<f64>() / 40.0;
-    println!("log evidence {before:.3} (ess {ess_before:.2}) {after:.3} (ess {ess_after:.2}), bound {bound:.3}");
+    println!(
+        "log evidence {before:.3} (ess {ess_before:.2}) {after:.3} (ess {ess_after:.2}) {guided:.3}, bound {bound:.3}"
+    );
     assert!(ess_after > 0.5 && ess_after > ess_before, "ess {ess_before} {ess_after}");
     assert!((before - after).abs() < 0.15, "two proposals disagree on the evidence: {before} {after}");
+    assert!((guided - after).abs() < 0.15, "paths guided more strongly: {guided} {after}");
     assert!(bound <= after + 0.1, "bound {bound} above the evidence {after}");
 }

@@ -17,9 +17,9 @@ use super::{Draw, RefineOptions, Samples, Walk};
 use crate::chain::reverse;
 use crate::event::Observer;
 use crate::krylov::inner;
-use crate::moments::Widen;
+use crate::moments::{STEP, Widen};
 use crate::operator::values;
-use crate::posterior::{Fit, Problem, log_weights};
+use crate::posterior::{Fit, Problem, log_weights, weight_steps};
 use crate::{Error, Level, Result};
 
 /// Where paths come from.
@@ -114,11 +114,11 @@ impl Particles<'_> {
     pub fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let size = self.options.particles;
         let measured = Measured::new(problem, self.widen, self.directions)?;
-        let path_steps = if self.fit.is_some() { 0 } else { self.options.path_steps };
+        let path_steps = self.fit.map_or(self.options.path_steps, weight_steps);
         let steps = path_steps + self.refine.refine_steps;
         in_populations(problem, draw, (size, size * self.options.paths), steps, observer, |population, tick| {
             let z = match self.fit {
-                Some(fit) => self.chain(population, fit)?,
+                Some(fit) => self.chain(population, fit, tick)?,
                 None => self.paths(population, measured.as_ref(), tick)?,
             };
             population.noise.truncate(size);
@@ -136,10 +136,10 @@ impl Particles<'_> {
     }
 
     /// Paths of the fitted chain, resampled at `t_1`.
-    fn chain(&self, population: &mut Population, fit: &Fit) -> Result<Tensor<4>> {
+    fn chain(&self, population: &mut Population, fit: &Fit, tick: &mut Tick) -> Result<Tensor<4>> {
         let problem = population.problem;
         let path = fit.posterior.draw(&problem.prior, &problem.guidance, &mut population.noise)?;
-        let logs = log_weights(fit, problem, &path, &population.indices)?;
+        let logs = log_weights(fit, problem, &path, &population.indices, tick)?;
         let chosen = systematic(&logs, self.options.particles, &mut population.picks);
         Ok(rows(&path[path.len() - 1], &chosen))
     }
@@ -320,7 +320,6 @@ impl Population<'_> {
 
     /// `r`, `[batch, 1, 1, 1]`.
     fn spread(&mut self, z: &Tensor<4>, x0_hat: &Tensor<4>, level: Level) -> Result<Tensor<4>> {
-        const STEP: f64 = 0.02; // as for the moments
         let [n, c, h, w] = z.dims();
         let v = self.normal().sign() / ((c * h * w) as f64).sqrt();
         let step = STEP * level.sigma;
