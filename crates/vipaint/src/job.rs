@@ -146,8 +146,9 @@ impl Job {
     /// [`Error::Usage`] when the method has none, and those of the fit.
     pub fn fit(self, observer: &mut Observer) -> Result<Outcome> {
         let problem = || format!("{} fits nothing that could be kept", self.settings.method.name);
-        let (mut fit, spent) =
-            self.start(observer)?.ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
+        let (mut fit, spent) = self.start(observer)?.ok_or_else(|| {
+            Error::usage("--method", problem(), "use vipaint, with proposal=chain if it has particles")
+        })?;
         let (interrupted, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
         let fitting = spent + stage;
         Ok(Outcome {

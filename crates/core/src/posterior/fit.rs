@@ -117,6 +117,13 @@ impl FitOptions {
                 return Err(Error::option(name, "must be at least 1"));
             }
         }
+        let counts = [("prior_steps", self.prior_steps), ("prior_samples", self.prior_samples)];
+        let counts = counts.into_iter().chain([("init_samples", self.init_samples)]).chain(positive_counts);
+        for (name, value) in counts {
+            if value > MOST {
+                return Err(Error::option(name, format!("must be at most {MOST}, got {value}")));
+            }
+        }
         if self.prior_steps > 0 && self.prior_samples == 0 {
             return Err(Error::option("prior_samples", "must be at least 1, or set prior_steps=0"));
         }
@@ -222,6 +229,9 @@ impl FitOptions {
         Ok((mean, variance))
     }
 }
+
+/// Most of anything that is counted: more is a slip, and lists of so many would be made.
+const MOST: usize = 100_000;
 
 /// A fit under way: it can be stepped, stored and resumed.
 #[derive(Debug, Clone)]

@@ -206,6 +206,11 @@ fn at_least_one(name: &'static str, value: usize) -> Result<()> {
     if value == 0 { Err(Error::option(name, "must be at least 1")) } else { Ok(()) }
 }
 
+/// Steps of a grid from T to 0, both included.
+fn two_levels(name: &'static str, value: usize) -> Result<()> {
+    if value < 2 { Err(Error::option(name, "must be at least 2: one at T and one at 0")) } else { Ok(()) }
+}
+
 fn positive(name: &'static str, value: f64) -> Result<()> {
     if value > 0.0 && value.is_finite() {
         Ok(())

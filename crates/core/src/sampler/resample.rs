@@ -81,7 +81,7 @@ impl Resample {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: ResampleOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::at_least_one("interval", options.interval)?;
         super::in_unit("eta", options.eta)?;
         for (name, value) in [
