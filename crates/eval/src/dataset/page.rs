@@ -114,6 +114,7 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
             mask.name, mask.about
         );
         of().for_each(|s| line(&mut text, s));
+        verdict(&mut text, &of().collect::<Vec<_>>(), reference);
         let names: Vec<&str> = benchmark.names().collect();
         let file = format!("dataset-{}.png", mask.name);
         let _ = writeln!(
@@ -138,6 +139,25 @@ fn grid(rows: &[Row], benchmark: &Benchmark, mask: &str, file: String) -> Grid {
     let group = |case: usize| benchmark.names().map(|name| line(case, name)).collect();
     let groups: Vec<Vec<Vec<&[u8]>>> = (0..SHOWN.min(benchmark.cases)).map(group).collect();
     sheet(file, shape, &groups)
+}
+
+/// What the reference reaches of what is asked for: the smallest distance, and samples that are neither too sure nor too unsure.
+fn verdict(text: &mut String, summaries: &[&Summary], reference: &str) {
+    let Some(own) = summaries.iter().find(|s| s.method == reference) else { return };
+    let others = || summaries.iter().filter(|s| s.reference_lead.is_some());
+    let nearer = others().filter(|s| s.distance.mean < own.distance.mean).count();
+    let sure = others().filter(|s| s.reference_lead.is_some_and(|lead| lead.above_zero())).count();
+    let said = |inside: bool| if inside { "is" } else { "is not" };
+    let _ = writeln!(
+        text,
+        "\n*{reference}* has the smallest distance but for {nearer} of {} others, and is nearer than {sure} of them with an interval that \
+         excludes 0. Its coverage {} between {} and {}, its spread {} within 20 % of the exact one.",
+        others().count(),
+        said((own.coverage.mean - MASS).abs() <= 0.05),
+        MASS - 0.05,
+        MASS + 0.05,
+        said((own.spread.mean - 1.0).abs() <= 0.2),
+    );
 }
 
 fn line(text: &mut String, s: &Summary) {
