@@ -8,6 +8,15 @@ use crate::prior::Calls;
 /// Progress of a long computation.
 #[derive(Debug, Clone)]
 pub enum Event {
+    /// A network step of the guided samples that a fit starts from was taken.
+    Start {
+        /// Steps taken so far.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// Network calls so far, of this prior.
+        calls: Calls,
+    },
     /// An optimisation step of the posterior was taken.
     Fit {
         /// Steps taken so far.

@@ -233,7 +233,7 @@ impl Schedule {
             .collect()
     }
 
-    /// `steps` levels of a whole sampling run, from [`Self::top`] to [`Self::bottom`].
+    /// `steps` levels, at least two, of a whole sampling run, from [`Self::top`] to [`Self::bottom`].
     pub fn full_grid(&self, steps: usize) -> Vec<Level> {
         self.grid(self.top().t, self.bottom().t, steps.max(2) - 1)
     }

@@ -90,6 +90,27 @@ fn ddnm_is_consistent() {
     assert!(residual(&problem, &noisy) > 1e-2);
 }
 
+/// ReSample's results explain the data to the noise, hard consistency being its last step, while no optimisation calls the network;
+/// where the first denoised picture does so already nothing is optimised, and without DPS steps it is DDIM.
+#[test]
+fn resample_is_consistent() {
+    let problem = gaussian(0.05);
+    let few = [("steps", "40"), ("interval", "4"), ("lr_pixel", "0.05"), ("lr_latent", "0.05")];
+    let samples = draw("resample", &few, &problem, 5);
+    for x in samples.chunks(4) {
+        // Optimisations stop where the root mean square residual of two values is the noise's.
+        assert!(residual(&problem, x) <= 0.05 * 2.0f32.sqrt() * 1.001, "{}", residual(&problem, x));
+    }
+    let calls = problem.prior.calls();
+    // 40 - 13 = 27 is the first index that is looked at: 24, 20, .. 4, five calls each but for the last, with four levels left.
+    assert_eq!((calls.denoiser, calls.vjp), (5 * (40 + 5 * 5 + 4), 5 * 40));
+    let without = [("steps", "20"), ("zeta", "0"), ("tolerance", "100"), ("interval", "100")];
+    let plain = draw("unconditional", &[("steps", "20"), ("update", "ddim")], &problem, 3);
+    for (a, b) in draw("resample", &without, &problem, 3).iter().zip(plain) {
+        assert!((a - b).abs() < 1e-5, "{a} {b}");
+    }
+}
+
 /// RED-diff never differentiates the network, and ends at the optimum of its objective. Where the denoiser says `m` whatever it sees,
 /// that is quadratic, `data/2 mean (y - A mu)^2 + lambda/2 mean (mu - m)^2`, with its minimum at
 /// `m + A^T (A A^T + lambda M / (data N) I)^-1 (y - A m)` for M measurements of N values.
@@ -141,7 +162,13 @@ fn populations_have_the_exact_moments() {
     let v = STD * STD;
     let w = solve(v, sigma_y * sigma_y, [f64::from(Y[0]), f64::from(Y[1])]);
     let column = |j: usize| [f64::from(MATRIX[j]), f64::from(MATRIX[4 + j])];
-    let vipaint = [("particles", "2000"), ("keypoints", "500,300"), ("widen", "jacobian"), ("refine_steps", "12")];
+    let vipaint = [
+        ("particles", "2000"),
+        ("paths", "4"),
+        ("keypoints", "500,300"),
+        ("widen", "jacobian"),
+        ("refine_steps", "12"),
+    ];
     let with = |proposal| [&vipaint[..], &[("proposal", proposal)]].concat();
     let fewer =
         |proposal| [&with(proposal)[..], &[("iterations", "100"), ("paths", "1"), ("grid_steps", "25")]].concat();

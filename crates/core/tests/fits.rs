@@ -12,7 +12,7 @@ use vipaint_core::event::{Event, silent};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::noise::stream;
 use vipaint_core::operator::{Dense, KINDS, Mask};
-use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights};
+use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights, weight_steps};
 use vipaint_core::prior::analytic::Mixture;
 use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
 use vipaint_core::sampler::{Draw, METHODS, RefineOptions, Sampler, Vipaint, method};
@@ -98,7 +98,7 @@ fn every_operator_works_with_every_sampler_or_is_refused_with_a_reason() {
 #[test]
 fn a_stored_fit_draws_the_same_and_resumes_the_same() {
     let problem = pictures();
-    let mut fit = Fit::new(&problem, &small(), 11).unwrap();
+    let mut fit = Fit::new(&problem, &small(), 11, &mut silent()).unwrap();
     for _ in 0..3 {
         fit.step(&problem).unwrap();
     }
@@ -128,7 +128,7 @@ fn a_stored_fit_draws_the_same_and_resumes_the_same() {
 #[test]
 fn damaged_posterior_files_are_refused() {
     let problem = pictures();
-    let good = Fit::new(&problem, &small(), 0).unwrap().save(&problem, &BTreeMap::new()).unwrap();
+    let good = Fit::new(&problem, &small(), 0, &mut silent()).unwrap().save(&problem, &BTreeMap::new()).unwrap();
     assert!(Stored::load(&good, &device()).is_ok());
     let mut rng = stream(1, 2, 3);
     for round in 0..400 {
@@ -159,7 +159,7 @@ fn calls_are_counted() {
     plain.guidance = Guidance::default();
     let options = FitOptions { k: 2, iterations: 5, mc_samples: 3, prior_steps: 2, prior_samples: 2, ..small() };
     let before = plain.prior.calls();
-    let mut fit = Fit::new(&plain, &options, 0).unwrap();
+    let mut fit = Fit::new(&plain, &options, 0, &mut silent()).unwrap();
     assert_eq!(plain.prior.calls() - before, Calls { denoiser: 6 * 12, vjp: 6 * 12 }, "init_samples x init_steps");
     let before = plain.prior.calls();
     fit.run(&plain, &mut silent()).unwrap();
@@ -177,7 +177,7 @@ fn calls_are_counted() {
 #[test]
 fn a_fit_stops_when_asked_and_on_a_plateau() {
     let problem = pictures();
-    let mut fit = Fit::new(&problem, &small(), 0).unwrap();
+    let mut fit = Fit::new(&problem, &small(), 0, &mut silent()).unwrap();
     let mut stop_at_two = |e: &Event| match e {
         Event::Fit { iteration: 2, .. } => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
@@ -185,9 +185,27 @@ fn a_fit_stops_when_asked_and_on_a_plateau() {
     assert!(fit.run(&problem, &mut stop_at_two).unwrap());
     assert_eq!(fit.trace.len(), 2);
     let still = FitOptions { iterations: 500, patience: 10, lr_mu: 0.0, lr_tau: 0.0, lr_gamma: 0.0, ..small() };
-    let mut fit = Fit::new(&problem, &FitOptions { min_gain: 0.5, ..still }, 0).unwrap();
+    let mut fit = Fit::new(&problem, &FitOptions { min_gain: 0.5, ..still }, 0, &mut silent()).unwrap();
     fit.run(&problem, &mut silent()).unwrap();
     assert!(fit.trace.len() < 500, "nothing moves, yet it went on");
+}
+
+#[test]
+fn a_fit_stops_when_asked_before_its_first_step() {
+    let problem = pictures();
+    let options = FitOptions { init_samples: 2, init_steps: 5, ..small() };
+    let mut steps = Vec::new();
+    let mut stop_at_three = |e: &Event| {
+        let Event::Start { step, steps: 5, .. } = e else { panic!("{e:?}") };
+        steps.push(*step);
+        if *step == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert!(matches!(Fit::new(&problem, &options, 0, &mut stop_at_three), Err(Error::Interrupted)));
+    let vipaint = Vipaint::new(options, RefineOptions::default()).unwrap();
+    let draw = Draw { seed: 0, indices: 0..2, batch: 2 };
+    let samples = vipaint.sample(&problem, &draw, &mut |_: &Event| ControlFlow::Break(())).unwrap();
+    assert!(samples.interrupted && samples.images.is_none());
+    assert_eq!(steps, [1, 2, 3]);
 }
 
 #[test]
@@ -211,7 +229,7 @@ fn bad_options_name_themselves() {
     let problem = pictures();
     for keypoints in [vec![1.0, 2.0], vec![50.0], vec![2.0, 2.0]] {
         let options = FitOptions { keypoints, ..small() };
-        assert!(matches!(Fit::new(&problem, &options, 0), Err(Error::Option { name: "keypoints", .. })));
+        assert!(matches!(Fit::new(&problem, &options, 0, &mut silent()), Err(Error::Option { name: "keypoints", .. })));
     }
 }
 
@@ -220,7 +238,7 @@ fn bad_options_name_themselves() {
 fn gradients_agree_with_central_differences() {
     let problem = pictures();
     let options = FitOptions { iterations: 1, mc_samples: 2, ..small() };
-    let mut fit = Fit::new(&problem, &options, 3).unwrap();
+    let mut fit = Fit::new(&problem, &options, 3, &mut silent()).unwrap();
     let start = fit.posterior.clone();
     fit.step(&problem).unwrap();
     // After one step from zero moments, Adam's first moment is 0.1 of the gradient.
@@ -262,41 +280,54 @@ fn gradients_agree_with_central_differences() {
 }
 
 /// Importance weights are unbiased: their mean over many paths is the evidence, here from brute-force simulation of the
-/// chain itself, and a better fit has less variable weights.
+/// chain itself, however paths were guided, and a better fit has less variable weights.
 #[test]
 fn log_weights_average_to_the_evidence() {
     let shape = [2, 1, 1];
-    let mixture = Mixture::new(vec![0.5, -1.0], &[1.0], 1.0, shape, &device()).unwrap();
+    let mixture = Mixture::new(vec![0.5, -1.0, -0.7, 0.6], &[1.0; 2], 1.0, shape, &device()).unwrap();
+    let mixture = mixture.with_classes(vec![0, 1]).unwrap();
     let operator = Arc::new(Dense::new(&[0.8, 0.3], shape, &device()).unwrap());
     let y = Tensor::from_data(TensorData::new(vec![1.2f32], [1, 1, 1, 1]), &device());
     let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.5 };
     let measurement = Measurement::new(operator, y, likelihood).unwrap();
     let prior = Prior::new("gaussian", Arc::new(mixture), vp(), 1.0);
-    let problem = Problem::new(prior, measurement, Guidance::default()).unwrap();
+    let guidance = Guidance { condition: Condition::class(0), ..Guidance::default() };
+    let problem = Problem::new(prior, measurement, guidance.clone()).unwrap();
     let options =
         FitOptions { k: 2, iterations: 150, grid_steps: 60, mc_samples: 8, lr_decay: 0.95, ..FitOptions::default() };
-    let mut fit = Fit::new(&problem, &options, 0).unwrap();
+    let mut fit = Fit::new(&problem, &options, 0, &mut silent()).unwrap();
     let n = 2000;
-    let estimate = |fit: &Fit| {
+    let estimate = |fit: &Fit, cfg_scale: f64| {
+        let guidance = Guidance { cfg_scale, ..guidance.clone() };
+        let problem = Problem::new(problem.prior.clone(), problem.measurement.clone(), guidance).unwrap();
         let mut noise = Noise::new(1, 50, 0..n);
-        let path = fit.posterior.draw(&problem.prior, &Guidance::default(), &mut noise).unwrap();
-        let logs = log_weights(fit, &problem, &path, &(0..n).collect::<Vec<_>>()).unwrap();
+        let path = fit.posterior.draw(&problem.prior, &problem.guidance, &mut noise).unwrap();
+        let mut ticks = 0;
+        let mut tick = || {
+            ticks += 1;
+            ControlFlow::Continue(())
+        };
+        let logs = log_weights(fit, &problem, &path, &(0..n).collect::<Vec<_>>(), &mut tick).unwrap();
+        assert_eq!(ticks, weight_steps(fit));
         let top = logs.iter().copied().fold(f64::MIN, f64::max);
         let weights: Vec<f64> = logs.iter().map(|l| (l - top).exp()).collect();
         let sum: f64 = weights.iter().sum();
         let ess = sum * sum / weights.iter().map(|w| w * w).sum::<f64>();
         (top + (sum / n as f64).ln(), ess / n as f64)
     };
-    let (before, ess_before) = estimate(&fit);
+    let (before, ess_before) = estimate(&fit, 1.0);
     fit.run(&problem, &mut silent()).unwrap();
-    let (after, ess_after) = estimate(&fit);
+    let (after, ess_after) = estimate(&fit, 1.0);
+    let (guided, _) = estimate(&fit, 3.0);
     let bound = fit.bound().clone();
     let q = &fit.posterior;
-    let bounds: Vec<f64> =
-        (0..40).map(|s| bound.estimate(q, &problem, &Guidance::default(), s).unwrap().total()).collect();
+    let bounds: Vec<f64> = (0..40).map(|s| bound.estimate(q, &problem, &guidance, s).unwrap().total()).collect();
     let bound = bounds.iter().sum::<f64>() / 40.0;
-    println!("log evidence {before:.3} (ess {ess_before:.2}) {after:.3} (ess {ess_after:.2}), bound {bound:.3}");
+    println!(
+        "log evidence {before:.3} (ess {ess_before:.2}) {after:.3} (ess {ess_after:.2}) {guided:.3}, bound {bound:.3}"
+    );
     assert!(ess_after > 0.5 && ess_after > ess_before, "ess {ess_before} {ess_after}");
     assert!((before - after).abs() < 0.15, "two proposals disagree on the evidence: {before} {after}");
+    assert!((guided - after).abs() < 0.15, "paths guided more strongly: {guided} {after}");
     assert!(bound <= after + 0.1, "bound {bound} above the evidence {after}");
 }

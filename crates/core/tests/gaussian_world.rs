@@ -100,7 +100,7 @@ fn check(schedule: &Schedule, keypoints: Vec<f64>) {
         lr_decay: 0.965,
         ..FitOptions::default()
     };
-    let mut fit = Fit::new(&problem, &options, 0).unwrap();
+    let mut fit = Fit::new(&problem, &options, 0, &mut silent()).unwrap();
     let levels: Vec<Level> = fit.posterior.keypoints.iter().map(|k| k.level).collect();
     let exact = exact(schedule, fit.bound(), &levels);
     let (mean, var) = exact.estimate;

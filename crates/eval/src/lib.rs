@@ -1,6 +1,7 @@
 //! How well methods do: metrics, benchmarks, and judges.
 
 pub mod attributes;
+pub mod calibration;
 pub mod classifier;
 pub mod dataset;
 pub mod gate;
@@ -8,7 +9,9 @@ pub mod gmm;
 pub mod importance;
 pub mod masks;
 pub mod metrics;
+pub mod operators;
 pub mod reader;
+mod sheet;
 pub mod stats;
 
 /// What can go wrong in an evaluation.

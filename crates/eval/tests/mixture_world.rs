@@ -67,6 +67,7 @@ fn particles(proposal: &str) -> Box<dyn Sampler> {
     let settings = [
         ("particles", "300"),
         ("proposal", proposal),
+        ("paths", "4"),
         ("keypoints", "640,527,396"),
         ("widen", "jacobian"),
         ("refine_steps", "8"),

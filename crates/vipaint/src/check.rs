@@ -34,6 +34,11 @@ pub fn check(prior: &Source, part: Part, input: &[u8], name: &str) -> Result<Vec
     let Open { prior, raw } = prior.open()?;
     let file = SafeTensors::deserialize(input).map_err(|e| wrong(name, format!("is not a safetensors file ({e})")))?;
     let input = Input { file, name };
+    input.only(match part {
+        Part::Denoiser => &["z_t", "sigma", "t", "class", "context", "pooled", "v"],
+        Part::Decoder => &["z", "v"],
+        Part::Encoder => &["x", "v"],
+    })?;
     match part {
         Part::Denoiser => denoise(raw.as_ref(), &prior, &input),
         Part::Decoder => through(&prior, &input, ("z", "x"), |prior, z| prior.autoencoder.decode(z)),
@@ -120,6 +125,16 @@ fn wrong(name: &str, problem: impl Into<String>) -> Error {
 }
 
 impl Input<'_> {
+    /// Whether it holds nothing that nobody would read.
+    fn only(&self, known: &[&str]) -> Result<()> {
+        match self.file.names().into_iter().find(|name| !known.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(wrong(self.name, format!("holds {name:?}, which is not read; known: {}", known.join(", "))))
+            }
+        }
+    }
+
     fn floats(&self, tensor: &str) -> Result<Option<(Vec<usize>, Vec<f32>)>> {
         let Ok(view) = self.file.tensor(tensor) else { return Ok(None) };
         if view.dtype() != Dtype::F32 {

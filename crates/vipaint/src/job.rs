@@ -134,7 +134,7 @@ impl Job {
     /// # Errors
     /// Those of the method.
     pub fn run(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
-        match self.start()? {
+        match self.start(observer)? {
             Some((fit, spent)) => self.complete(fit, spent, amount, observer),
             None => self.draw(amount, observer),
         }
@@ -146,7 +146,9 @@ impl Job {
     /// [`Error::Usage`] when the method has none, and those of the fit.
     pub fn fit(self, observer: &mut Observer) -> Result<Outcome> {
         let problem = || format!("{} fits nothing that could be kept", self.settings.method.name);
-        let (mut fit, spent) = self.start()?.ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
+        let (mut fit, spent) = self.start(observer)?.ok_or_else(|| {
+            Error::usage("--method", problem(), "use vipaint, with proposal=chain if it has particles")
+        })?;
         let (interrupted, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
         let fitting = spent + stage;
         Ok(Outcome {
@@ -191,11 +193,11 @@ impl Job {
     }
 
     /// A fit before its first step, and what its start cost, if the method is one that fits.
-    fn start(&self) -> Result<Option<(Fit, Stage)>> {
+    fn start(&self, observer: &mut Observer) -> Result<Option<(Fit, Stage)>> {
         let Some(vipaint) = self.settings.vipaint() else { return Ok(None) };
         let options = vipaint.fit_options();
         memory::fit(options, Sample::of(&self.problem.prior, options.fit_cfg_scale))?;
-        self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed)).map(Some)
+        self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed, observer)).map(Some)
     }
 
     fn draw_of(&self, amount: Amount) -> Result<Draw> {

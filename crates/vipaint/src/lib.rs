@@ -52,3 +52,8 @@ pub use scene::{Input, Scene};
 pub use settings::{Preset, Settings, parse_noise};
 pub use vipaint_core::event::{Event, Observer, silent};
 pub use vipaint_core::prior::Condition;
+
+/// The example there is compiled with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

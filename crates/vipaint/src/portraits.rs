@@ -2,7 +2,7 @@
 //! questions that `vipaint bench avatars` asks.
 
 use serde_json::{Map, Value};
-use vipaint_eval::attributes::{Hole, Portrait, Question, Reading, Task, World, named};
+use vipaint_eval::attributes::{Hole, Portrait, Portraits, Question, Reading, Task, World, named};
 use vipaint_eval::reader::Reader;
 
 use crate::error::{Error, Result};
@@ -77,6 +77,8 @@ fn description(world: &World, line: &str) -> Result<Vec<usize>> {
 /// How much is asked of each method.
 #[derive(Debug, Clone, Copy)]
 pub struct Amounts {
+    /// Portraits left out, the first ones.
+    pub skip: usize,
     /// Portraits for prompts under each mask.
     pub prompted: usize,
     /// Samples for each of them.
@@ -94,12 +96,13 @@ pub struct Amounts {
 pub fn tasks(world: &World, portraits: &[Portrait], amounts: Amounts) -> Result<Vec<Task>> {
     let mut tasks = Vec::new();
     for (name, _, _) in HOLES {
-        let (most, samples) = (amounts.prompted, amounts.prompt_samples);
-        tasks.push(Task::new(hole(world, name)?, Question::Prompt, portraits, most, samples, world));
+        let of = Portraits { all: portraits, skip: amounts.skip, most: amounts.prompted };
+        tasks.push(Task::new(hole(world, name)?, Question::Prompt, of, amounts.prompt_samples, world));
     }
     for (name, same) in DISTRIBUTIONS {
         let question = Question::Distribution(named(world, same).map_err(damaged)?);
-        tasks.push(Task::new(hole(world, name)?, question, portraits, amounts.portraits, amounts.samples, world));
+        let of = Portraits { all: portraits, skip: amounts.skip, most: amounts.portraits };
+        tasks.push(Task::new(hole(world, name)?, question, of, amounts.samples, world));
     }
     tasks.retain(|task| task.samples > 0 && !task.portraits.is_empty());
     Ok(tasks)
@@ -136,7 +139,7 @@ mod tests {
         let read = reader(&world).unwrap().read(&pixels);
         let right = read.iter().zip(&portraits).filter(|(read, p)| **read == p.attributes).count();
         assert!(right * 100 >= portraits.len() * 97, "{right} of {}", portraits.len());
-        let amounts = Amounts { prompted: 12, prompt_samples: 4, portraits: 8, samples: 64 };
+        let amounts = Amounts { skip: 0, prompted: 12, prompt_samples: 4, portraits: 8, samples: 64 };
         let tasks = tasks(&world, &portraits, amounts).unwrap();
         assert_eq!(tasks.len(), HOLES.len() + DISTRIBUTIONS.len());
         for task in &tasks {

@@ -33,6 +33,7 @@ impl Progress {
             Event::Fit { iteration, iterations, terms, calls } => {
                 ("fit", *iteration, *iterations, format!("bound {:.1} nats, {} calls", terms.total(), calls.denoiser))
             }
+            Event::Start { step, steps, calls } => ("start", *step, *steps, format!("{} calls", calls.denoiser)),
             Event::Step { step, steps, calls } => ("sample", *step, *steps, format!("{} calls", calls.denoiser)),
         };
         self.tell(name, done as u64, all as u64, message);

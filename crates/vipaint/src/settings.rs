@@ -45,6 +45,9 @@ const PRESETS: &[Changes] = &[
     Changes { method: "unconditional", fast: &[("steps", "15")], best: &[("steps", "50")] },
 ];
 
+/// Most noise that is taken for one: a hundred times the range of a picture.
+const LOUDEST: f64 = 200.0;
+
 /// Standard deviation of what rounding to 8 bits adds, in a range of 2: the noise of a noiseless measurement.
 const ROUNDING: f64 = 2.0 / 255.0 / 3.464_101_615_137_754_6;
 
@@ -205,7 +208,8 @@ pub fn parse_noise(text: &str) -> Result<Likelihood> {
         _ => return Err(wrong("is not a kind of noise")),
     };
     match sigma.parse::<f64>() {
-        Ok(sigma_y) if sigma_y > 0.0 && sigma_y.is_finite() => Ok(Likelihood { family, sigma_y }),
+        Ok(sigma_y) if sigma_y > 0.0 && sigma_y <= LOUDEST => Ok(Likelihood { family, sigma_y }),
+        Ok(sigma_y) if sigma_y > LOUDEST => Err(wrong("would leave nothing of the picture")),
         _ => Err(wrong("has no positive standard deviation")),
     }
 }

@@ -75,14 +75,14 @@ pub fn shrink(raw: cli::Shrink) -> Shrink {
     }
 }
 
-/// Checks that a file can be written where an option says, making its folder.
-pub fn writable(option: &str, path: &Path) -> Result<()> {
+/// Checks that a file can be written where an option says, making its folder, which is to be held until it is.
+pub fn writable(option: &str, path: &Path) -> Result<Folder> {
     if path.is_dir() {
         let problem = format!("{} is a folder", path.display());
         return Err(Error::usage(option, problem, "give the name of a file in it"));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Folder::open_for(option, folder).map(drop)
+    Folder::open_for(option, folder)
 }
 
 /// Checks the device and sets the number of threads.
@@ -95,6 +95,10 @@ pub fn machine(raw: &cli::Machine) -> Result<()> {
             None => format!("known: {}", DEVICES.join(", ")),
         };
         return Err(Error::usage("--device", format!("there is no device {:?}", raw.device), remedy));
+    }
+    if kind == "cpu" && raw.device != "cpu" {
+        let problem = format!("{} names one of several, and there is only one cpu", raw.device);
+        return Err(Error::usage("--device", problem, "use --device cpu, and --threads for a part of it"));
     }
     if raw.device != "cpu" {
         let problem = format!("{} needs the cargo feature `{kind}`, which this build does not have", raw.device);

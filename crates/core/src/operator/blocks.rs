@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::downsample::divides;
 use super::matrix::{Matrix, Separable, check_shape, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3};
 use crate::Result;
 
 /// Adds up the pixels of each `factor` x `factor` block.
@@ -25,6 +25,13 @@ pub(super) const KIND: Kind = Kind {
     example: |shape, _, device| {
         let factor = [8, 4, 3, 2].into_iter().find(|f| shape[1].is_multiple_of(*f) && shape[2].is_multiple_of(*f));
         Arc::new(Blocks::build(factor.unwrap_or(1), shape, device))
+    },
+    settings: |shape, _, _, device| {
+        if divides("blocks", 4, shape).is_err() {
+            return Ok(Vec::new());
+        }
+        let sums = Setting::new("blocks:4", "sums over blocks of 4x4", Blocks::new(4, shape, device)?);
+        Ok(vec![Setting { scale: 16.0, ..sums }])
     },
 };
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{Kind, Linear, Loader, Operator, Saved, Shape3, downsample, gaussian, hdr, jpeg, load, values};
+use super::{Kind, Linear, Loader, Operator, Saved, Setting, Shape3, downsample, gaussian, hdr, jpeg, load, values};
 use crate::{Error, Result};
 
 /// Operators that are applied in their order.
@@ -35,6 +35,20 @@ pub(super) const KIND: Kind = Kind {
             parts.push((kind.example)(input, seed, device));
         }
         Arc::new(Composition::build(parts))
+    },
+    settings: |shape, range, _, device| {
+        if shape[1] % 2 + shape[2] % 2 > 0 {
+            return Ok(Vec::new());
+        }
+        let blur: Arc<dyn Operator> = Arc::new(super::GaussianBlur::new(1.0, shape, device)?);
+        let half: Arc<dyn Operator> = Arc::new(super::Downsample::new(super::Shrink::Bicubic, 2, shape, device)?);
+        let jpeg = Arc::new(super::Jpeg::new(30, half.output_shape(), range, device)?);
+        let blurred = Composition::new(vec![blur, half.clone()])?;
+        let compressed = Composition::new(vec![half, jpeg])?;
+        Ok(vec![
+            Setting::new("gaussian:1+bicubic:2", "blurred, then half as large", blurred),
+            Setting::new("bicubic:2+jpeg:30", "half as large, then JPEG at quality 30", compressed),
+        ])
     },
 };
 

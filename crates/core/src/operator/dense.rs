@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{Kind, Linear, Operator, Saved, Shape3, tensor};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3, tensor};
 use crate::{Error, Result, noise::stream};
 
 /// `y = A x` with `A` `[m, n]`, measurements shaped `[m, 1, 1]`.
@@ -32,6 +32,15 @@ pub(super) const KIND: Kind = Kind {
         let rng = stream(seed, 0, 0);
         let rows: Vec<f32> = StandardNormal.sample_iter(rng).take(n.min(3) * n).map(|x: f64| x as f32).collect();
         Arc::new(Dense::build(&rows, shape, device))
+    },
+    settings: |shape, _, seed, device| {
+        let n: usize = shape.iter().product();
+        let rows = (n / 10).max(1);
+        let scale = 1.0 / (n as f64).sqrt();
+        let matrix = StandardNormal.sample_iter(stream(seed, 0, 0)).map(|x: f64| (scale * x) as f32);
+        let matrix: Vec<f32> = matrix.take(rows * n).collect();
+        let about = format!("{rows} random projections of {n} values (compressed sensing)");
+        Ok(vec![Setting::new("dense:10", about, Dense::new(&matrix, shape, device)?)])
     },
 };
 
@@ -74,7 +83,7 @@ const BLOCK: usize = 16;
 
 /// `rows matrix`, `[b, n]` times `[n, m]`, in blocks of as many rows (the last filled up with zeros): far faster than row by row,
 /// and unlike one product of all, a row's result does not depend on how many there are.
-pub(crate) fn in_blocks(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
+pub(crate) fn in_blocks<const BLOCK: usize>(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
     let [b, n] = rows.dims();
     let missing = b.next_multiple_of(BLOCK) - b;
     let filled = match missing {
@@ -88,7 +97,7 @@ pub(crate) fn in_blocks(rows: Tensor<2>, matrix: &Tensor<2>) -> Tensor<2> {
 /// `x` times `matrix^T`, sample by sample.
 fn multiply(x: Tensor<4>, matrix: Tensor<2>, [c, h, w]: Shape3) -> Tensor<4> {
     let [batch, n] = [x.dims()[0], matrix.dims()[1]];
-    in_blocks(x.reshape([batch, n]), &matrix.transpose()).reshape([batch, c, h, w])
+    in_blocks::<BLOCK>(x.reshape([batch, n]), &matrix.transpose()).reshape([batch, c, h, w])
 }
 
 impl Operator for Dense {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 
 use super::matrix::{Matrix, Separable, check_shape, reflect, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3};
 use crate::{Error, Result};
 
 /// How a coarse pixel is made.
@@ -45,6 +45,17 @@ pub(super) const KIND: Kind = Kind {
         let factor = [8, 4, 3, 2].into_iter().find(|f| shape[1].is_multiple_of(*f) && shape[2].is_multiple_of(*f));
         let shrink = if seed % 2 == 0 { Shrink::Box } else { Shrink::Bicubic };
         Arc::new(Downsample::build(shrink, factor.unwrap_or(1), shape, device))
+    },
+    settings: |shape, _, _, device| {
+        let mut settings = Vec::new();
+        for (shrink, name) in [(Shrink::Box, "box"), (Shrink::Bicubic, "bicubic")] {
+            for factor in [2, 4, 8].into_iter().filter(|f| divides("downsample", *f, shape).is_ok()) {
+                let about = format!("{factor} times smaller ({name})");
+                let operator = Downsample::new(shrink, factor, shape, device)?;
+                settings.push(Setting::new(format!("{name}:{factor}"), about, operator));
+            }
+        }
+        Ok(settings)
     },
 };
 

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
 use super::matrix::{Matrix, Separable, check_shape, reflect, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3};
 use crate::{Error, Result, noise::stream};
 
 /// Blurs with a Gaussian of a standard deviation in pixels, cut off at four of them.
@@ -30,6 +30,10 @@ pub(super) const KIND: Kind = Kind {
     example: |shape, seed, device| {
         let sigma = stream(seed, 0, 0).random_range(0.3..2.5);
         Arc::new(GaussianBlur::build(f64::from(sigma as f32), shape, device))
+    },
+    settings: |shape, _, _, device| {
+        let blur = GaussianBlur::new(2.0, shape, device)?;
+        Ok(vec![Setting::new("gaussian:2", "Gaussian blur of 2 pixels", blur)])
     },
 };
 

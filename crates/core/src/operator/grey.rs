@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 
 use super::matrix::{check_shape, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3, tensor};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3, tensor};
 use crate::Result;
 
 /// Weights of red, green and blue.
@@ -23,6 +23,12 @@ pub(super) const KIND: Kind = Kind {
     name: "grey",
     load: |saved, device| Ok(Arc::new(Grey::new(saved.shape("input_shape")?, device)?)),
     example: |shape, _, device| Arc::new(Grey::build(shape, device)),
+    settings: |shape, _, _, device| {
+        if shape[0] == 1 {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Setting::new("grey", "colours are lost", Grey::new(shape, device)?)])
+    },
 };
 
 impl Grey {

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use rand::RngExt;
 
 use super::matrix::{check_shape, shape_array};
-use super::{Kind, Operator, Saved, Shape3, straight_through};
+use super::{Kind, Operator, Saved, Setting, Shape3, straight_through};
 use crate::{Error, Result, noise::stream};
 
 /// Multiplies contrast by a gain and clips.
@@ -34,6 +34,10 @@ pub(super) const KIND: Kind = Kind {
     example: |shape, seed, _| {
         let gain = stream(seed, 0, 0).random_range(1.0..4.0f32);
         Arc::new(HighRange { gain: f64::from(gain), range: (-1.0, 1.0), shape })
+    },
+    settings: |shape, range, _, _| {
+        let operator = HighRange::new(2.0, shape, range)?;
+        Ok(vec![Setting::new("hdr:2", "twice the contrast, clipped", operator)])
     },
 };
 

@@ -12,7 +12,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
 use super::matrix::{Matrix, check_shape, dct, sandwich, shape_array};
-use super::{Kind, Operator, Saved, Shape3, straight_through, tensor};
+use super::{Kind, Operator, Saved, Setting, Shape3, straight_through, tensor};
 use crate::{Error, Result, noise::stream};
 
 /// Quantisation tables, row by row (T.81, tables K.1 and K.2).
@@ -64,6 +64,9 @@ pub(super) const KIND: Kind = Kind {
     },
     example: |shape, seed, device| {
         Arc::new(Jpeg::build(stream(seed, 0, 0).random_range(5..=95), shape, (-1.0, 1.0), device))
+    },
+    settings: |shape, range, _, device| {
+        Ok(vec![Setting::new("jpeg:10", "JPEG at quality 10", Jpeg::new(10, shape, range, device)?)])
     },
 };
 

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
 use super::matrix::{Matrix, check_shape, sandwich, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3, gaussian::ROUGH_NOISE, motion, tensor};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3, gaussian::ROUGH_NOISE, motion, tensor};
 use crate::{Error, Result, noise::stream};
 
 /// Weights of a kernel, row by row: output (y, x) is the sum of `values[i, j]` times input
@@ -56,6 +56,22 @@ pub(super) const KIND: Kind = Kind {
             Taps { height, width, values: (0..height * width).map(|_| rng.random_range(-0.3..1.0)).collect() }
         };
         Arc::new(Kernel::build(taps, shape, device))
+    },
+    settings: |shape, _, _, device| {
+        let motion = motion::taps(7.0, 30.0);
+        let disc = |i: usize| f32::from(u8::from((i / 5).abs_diff(2).pow(2) + (i % 5).abs_diff(2).pow(2) <= 5));
+        let disc: Vec<f32> = (0..25).map(disc).collect();
+        let sum: f32 = disc.iter().sum();
+        let disc = Taps { height: 5, width: 5, values: disc.into_iter().map(|v| v / sum).collect() };
+        let motion = Kernel::new(motion, shape, device)?;
+        Ok(vec![
+            Setting::new("motion:7:30", "motion of 7 pixels at 30 degrees", motion),
+            Setting::new(
+                "kernel:disc",
+                "any kernel: a lens out of focus, 5 pixels wide",
+                Kernel::new(disc, shape, device)?,
+            ),
+        ])
     },
 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
-use super::{Kind, Linear, Operator, Saved, Shape3, tensor, values};
+use super::{Kind, Linear, Operator, PROTOCOLS, Protocol, Saved, Setting, Shape3, tensor, values};
 use crate::{Error, Result, noise::stream};
 
 /// Keeps the known pixels; hidden ones measure nothing.
@@ -27,6 +27,16 @@ pub(super) const KIND: Kind = Kind {
         let mut known: Vec<f32> = (0..shape.iter().product()).map(|_| f32::from(rng.random::<bool>())).collect();
         known[0] = 1.0; // a mask knows something
         Arc::new(Mask { known: tensor(&known, shape, device), shape })
+    },
+    settings: |shape, _, seed, device| {
+        let setting = |p: &Protocol| {
+            let mut known = p.mask(shape, seed);
+            if known.iter().all(|k| *k == 0.0) {
+                known[0] = 1.0; // a mask knows something
+            }
+            Ok(Setting::new(format!("mask:{}", p.name), p.about, Mask::new(&known, shape, device)?))
+        };
+        PROTOCOLS.iter().map(setting).collect()
     },
 };
 

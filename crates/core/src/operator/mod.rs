@@ -131,6 +131,9 @@ impl Saved {
 /// How an operator is built from its stored form.
 pub type Loader = fn(&Saved, &Device) -> Result<Arc<dyn Operator>>;
 
+/// Settings for pictures of a shape, the values of their black and white, and a seed.
+pub type Settings = fn(Shape3, (f64, f64), u64, &Device) -> Result<Vec<Setting>>;
+
 /// Every operator: its name, how it is loaded, and an example of an input shape for the property tests.
 pub const KINDS: &[Kind] = &[
     mask::KIND,
@@ -154,6 +157,36 @@ pub struct Kind {
     pub load: Loader,
     /// A random instance for an input shape, for the property tests.
     pub example: fn(Shape3, u64, &Device) -> Arc<dyn Operator>,
+    /// Settings by which `vipaint bench operators` judges methods, for pictures of a shape whose black and white have the given
+    /// values; what is random in them comes from the seed. None where it has no use for such pictures.
+    pub settings: Settings,
+}
+
+/// A setting of an operator that is of interest in itself.
+pub struct Setting {
+    /// How it is written, such as `gaussian:2`.
+    pub name: String,
+    /// What it does to a picture.
+    pub about: String,
+    /// The operator.
+    pub operator: Arc<dyn Operator>,
+    /// What a measured value stands for, over the picture's values: sums are larger than means. Noise is scaled by it.
+    pub scale: f64,
+}
+
+impl Setting {
+    fn new(name: impl Into<String>, about: impl Into<String>, operator: impl Operator + 'static) -> Self {
+        Self { name: name.into(), about: about.into(), operator: Arc::new(operator), scale: 1.0 }
+    }
+}
+
+/// Every operator's settings, see [`Kind::settings`].
+///
+/// # Errors
+/// Shapes that an operator cannot take.
+pub fn settings(shape: Shape3, range: (f64, f64), seed: u64, device: &Device) -> Result<Vec<Setting>> {
+    let each = KINDS.iter().map(|kind| (kind.settings)(shape, range, seed, device)).collect::<Result<Vec<_>>>()?;
+    Ok(each.into_iter().flatten().collect())
 }
 
 /// Builds a stored operator.

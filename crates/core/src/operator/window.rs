@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use rand::RngExt;
 
 use super::matrix::{check_shape, shape_array};
-use super::{Kind, Linear, Operator, Saved, Shape3};
+use super::{Kind, Linear, Operator, Saved, Setting, Shape3};
 use crate::{Error, Result, noise::stream};
 
 /// Cuts a rectangle out of the picture.
@@ -34,6 +34,12 @@ pub(super) const KIND: Kind = Kind {
         let (height, width) = (rng.random_range(1..=h), rng.random_range(1..=w));
         let (top, left) = (rng.random_range(0..=h - height), rng.random_range(0..=w - width));
         Arc::new(Window { top, left, input, output: [channels, height, width], device: device.clone() })
+    },
+    settings: |shape, _, _, device| {
+        let [_, h, w] = shape;
+        let size = (h.div_ceil(2), w.div_ceil(2));
+        let window = Window::new((h / 4, w / 4), size, shape, device)?;
+        Ok(vec![Setting::new("window:2", "a window of half the side, of a larger picture", window)])
     },
 };
 

@@ -117,6 +117,13 @@ impl FitOptions {
                 return Err(Error::option(name, "must be at least 1"));
             }
         }
+        let counts = [("prior_steps", self.prior_steps), ("prior_samples", self.prior_samples)];
+        let counts = counts.into_iter().chain([("init_samples", self.init_samples)]).chain(positive_counts);
+        for (name, value) in counts {
+            if value > MOST {
+                return Err(Error::option(name, format!("must be at most {MOST}, got {value}")));
+            }
+        }
         if self.prior_steps > 0 && self.prior_samples == 0 {
             return Err(Error::option("prior_samples", "must be at least 1, or set prior_steps=0"));
         }
@@ -188,7 +195,13 @@ impl FitOptions {
     ///
     /// The best `q(z_{t_K})` has the mean and variance of `z_{t_K}` under the true posterior; guided samples are biased, but
     /// far nearer to it than a hole filled with one value.
-    fn start(&self, problem: &Problem, levels: &[Level], seed: u64) -> Result<(Tensor<4>, Tensor<4>)> {
+    fn start(
+        &self,
+        problem: &Problem,
+        levels: &[Level],
+        seed: u64,
+        observer: &mut Observer,
+    ) -> Result<(Tensor<4>, Tensor<4>)> {
         let prior = &problem.prior;
         let Some(top) = levels.first().filter(|_| self.init_samples > 0) else {
             let rough = problem.measurement.operator.rough_inverse(problem.measurement.y.clone());
@@ -205,12 +218,20 @@ impl FitOptions {
         let walk = Walk { grid, correction: Correction::Inside, zeta: 0.0, eta: 1.0 };
         let mut noise = Noise::new(seed, super::PURPOSE_INIT, levels.len()..levels.len() + self.init_samples);
         let z = noise.normal(prior.shape(), &problem.device()) * prior.schedule.start_std();
-        let samples = walk.run(&problem, z, &mut noise, &mut || ControlFlow::Continue(()))?;
+        let (mut step, steps) = (0, walk.grid.len());
+        let mut tick = || {
+            step += 1;
+            observer(&Event::Start { step, steps, calls: problem.prior.calls() })
+        };
+        let samples = walk.run(&problem, z, &mut noise, &mut tick)?;
         let mean = samples.clone().mean_dim(0);
         let variance = (samples - mean.clone()).square().mean_dim(0);
         Ok((mean, variance))
     }
 }
+
+/// Most of anything that is counted: more is a slip, and lists of so many would be made.
+const MOST: usize = 100_000;
 
 /// A fit under way: it can be stepped, stored and resumed.
 #[derive(Debug, Clone)]
@@ -232,11 +253,12 @@ impl Fit {
     /// A fit before its first step.
     ///
     /// # Errors
-    /// Options outside their domain.
-    pub fn new(problem: &Problem, options: &FitOptions, seed: u64) -> Result<Self> {
+    /// Options outside their domain, those of the denoiser, and [`Error::Interrupted`] when the observer stops the guided
+    /// samples that it starts from.
+    pub fn new(problem: &Problem, options: &FitOptions, seed: u64, observer: &mut Observer) -> Result<Self> {
         options.validate()?;
         let levels = options.levels(problem)?;
-        let (mean, variance) = options.start(problem, &levels, seed)?;
+        let (mean, variance) = options.start(problem, &levels, seed, observer)?;
         let init = Init { mean, variance, tau: options.init_tau, gamma_logit: options.init_gamma };
         let mut posterior = Posterior::initial(&levels, options.eta, &init)?;
         if options.init_noise > 0.0 {

@@ -17,7 +17,7 @@ pub use adam::Adam;
 pub use bound::{Bound, Terms};
 pub use file::Stored;
 pub use fit::{Fit, FitOptions};
-pub use weight::log_weights;
+pub use weight::{log_weights, weight_steps};
 
 pub use crate::problem::Problem;
 

@@ -82,6 +82,9 @@ enum Comparison {
     },
 }
 
+/// Samples that are compared with many means at once: the more, the less often these come from memory.
+const BLOCK: usize = 40;
+
 /// Largest number of components for which a subspace is looked for, and its largest dimension.
 const SUBSPACE: (usize, usize) = (64, 8);
 
@@ -168,10 +171,10 @@ impl Comparison {
         match self {
             Self::Direct { centre, means, squared } => {
                 let (alpha, v): (Tensor<2>, Tensor<2>) = (alpha.reshape([b, 1]), v.reshape([b, 1]));
-                let dot = in_blocks(z - centre.clone() * alpha.clone(), &means.clone().transpose()); // [b, components]
+                let dot = in_blocks::<BLOCK>(z - centre.clone() * alpha.clone(), &means.clone().transpose()); // [b, components]
                 let log_weights: Tensor<2> = log_weights.reshape([1, means.dims()[0]]);
                 let logits = (dot - squared.clone() * alpha.clone() * 0.5) * (alpha / v) + log_weights;
-                in_blocks(activation::softmax(logits, 1), means) + centre.clone()
+                in_blocks::<BLOCK>(activation::softmax(logits, 1), means) + centre.clone()
             }
             Self::Subspace { basis, coordinates } => {
                 let [_, components, dimension] = coordinates.dims();

@@ -38,7 +38,7 @@ impl Blended {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: BlendedOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::in_unit("eta", options.eta)?;
         Ok(Self { options })
     }

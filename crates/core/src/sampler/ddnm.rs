@@ -40,7 +40,7 @@ impl Ddnm {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: DdnmOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::in_unit("eta", options.eta)?;
         Ok(Self { options })
     }

@@ -36,7 +36,7 @@ impl Dps {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: DpsOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::in_unit("eta", options.eta)?;
         if !(options.zeta >= 0.0 && options.zeta.is_finite()) {
             return Err(Error::option("zeta", format!("must be at least 0 and finite, got {}", options.zeta)));

@@ -48,7 +48,7 @@ impl McgDiff {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: McgDiffOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::at_least_one("particles", options.particles)?;
         super::in_unit("eta", options.eta)?;
         super::positive("kappa", options.kappa)?;

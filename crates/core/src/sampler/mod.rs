@@ -12,6 +12,7 @@ mod population;
 mod psld;
 mod reddiff;
 mod repaint;
+mod resample;
 mod unconditional;
 mod vipaint;
 
@@ -27,11 +28,12 @@ pub use daps::{Daps, DapsOptions};
 pub use ddnm::{Ddnm, DdnmOptions};
 pub use dps::{Dps, DpsOptions};
 pub use mcgdiff::{McgDiff, McgDiffOptions};
-pub use particles::{ParticleOptions, Proposal};
+pub use particles::{ParticleOptions, Proposal, Spacing};
 pub use pigdm::{PiGdm, PiGdmOptions};
 pub use psld::{Psld, PsldOptions};
 pub use reddiff::{RedDiff, RedDiffOptions};
 pub use repaint::{RePaint, RePaintOptions};
+pub use resample::{Resample, ResampleOptions};
 pub use unconditional::{Unconditional, UnconditionalOptions, Update};
 pub use vipaint::{RefineOptions, Vipaint};
 
@@ -99,6 +101,7 @@ pub const METHODS: &[Method] = &[
     mcgdiff::METHOD,
     blended::METHOD,
     psld::METHOD,
+    resample::METHOD,
     unconditional::METHOD,
 ];
 
@@ -201,6 +204,11 @@ fn in_batches(
 
 fn at_least_one(name: &'static str, value: usize) -> Result<()> {
     if value == 0 { Err(Error::option(name, "must be at least 1")) } else { Ok(()) }
+}
+
+/// Steps of a grid from T to 0, both included.
+fn two_levels(name: &'static str, value: usize) -> Result<()> {
+    if value < 2 { Err(Error::option(name, "must be at least 2: one at T and one at 0")) } else { Ok(()) }
 }
 
 fn positive(name: &'static str, value: f64) -> Result<()> {

@@ -17,9 +17,9 @@ use super::{Draw, RefineOptions, Samples, Walk};
 use crate::chain::reverse;
 use crate::event::Observer;
 use crate::krylov::inner;
-use crate::moments::Widen;
+use crate::moments::{STEP, Widen};
 use crate::operator::values;
-use crate::posterior::{Fit, Problem, log_weights};
+use crate::posterior::{Fit, Problem, log_weights, weight_steps};
 use crate::{Error, Level, Result};
 
 /// Where paths come from.
@@ -34,6 +34,17 @@ pub enum Proposal {
     Guided,
 }
 
+/// How the levels of paths are spaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spacing {
+    /// Evenly in time, as is customary.
+    Time,
+    /// After T evenly in the logarithm of `sigma / alpha`, from where a direction may first have signal: data of standard deviation
+    /// `s_d` in N values have none of a larger one than `s_d sqrt(N)`.
+    Ratio,
+}
+
 /// Options of the particle correction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +57,8 @@ pub struct ParticleOptions {
     pub proposal: Proposal,
     /// Network calls of each path from T to `t_1`, both included (proposals `prior` and `guided`).
     pub path_steps: usize,
+    /// How their levels are spaced.
+    pub spacing: Spacing,
     /// Langevin steps at T before them. A chain starts from noise, but where data are scaled large a schedule leaves some signal
     /// at T.
     pub settle_steps: usize,
@@ -53,7 +66,8 @@ pub struct ParticleOptions {
 
 impl Default for ParticleOptions {
     fn default() -> Self {
-        Self { particles: 0, paths: 4, proposal: Proposal::Chain, path_steps: 40, settle_steps: 0 }
+        let (proposal, spacing) = (Proposal::Guided, Spacing::Ratio);
+        Self { particles: 0, paths: 1, proposal, path_steps: 40, spacing, settle_steps: 0 }
     }
 }
 
@@ -100,11 +114,11 @@ impl Particles<'_> {
     pub fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let size = self.options.particles;
         let measured = Measured::new(problem, self.widen, self.directions)?;
-        let path_steps = if self.fit.is_some() { 0 } else { self.options.path_steps };
+        let path_steps = self.fit.map_or(self.options.path_steps, weight_steps);
         let steps = path_steps + self.refine.refine_steps;
         in_populations(problem, draw, (size, size * self.options.paths), steps, observer, |population, tick| {
             let z = match self.fit {
-                Some(fit) => self.chain(population, fit)?,
+                Some(fit) => self.chain(population, fit, tick)?,
                 None => self.paths(population, measured.as_ref(), tick)?,
             };
             population.noise.truncate(size);
@@ -122,10 +136,10 @@ impl Particles<'_> {
     }
 
     /// Paths of the fitted chain, resampled at `t_1`.
-    fn chain(&self, population: &mut Population, fit: &Fit) -> Result<Tensor<4>> {
+    fn chain(&self, population: &mut Population, fit: &Fit, tick: &mut Tick) -> Result<Tensor<4>> {
         let problem = population.problem;
         let path = fit.posterior.draw(&problem.prior, &problem.guidance, &mut population.noise)?;
-        let logs = log_weights(fit, problem, &path, &population.indices)?;
+        let logs = log_weights(fit, problem, &path, &population.indices, tick)?;
         let chosen = systematic(&logs, self.options.particles, &mut population.picks);
         Ok(rows(&path[path.len() - 1], &chosen))
     }
@@ -180,11 +194,30 @@ impl Particles<'_> {
         Ok(z)
     }
 
-    /// The grid from T to `t_1`, evenly spaced as is customary, its nearest levels replaced by keypoints; and which those are.
+    /// Levels from T to `t_1`.
+    fn levels(&self, problem: &Problem) -> Vec<Level> {
+        let (schedule, steps) = (&problem.prior.schedule, self.options.path_steps);
+        let (top, last) = (schedule.top(), self.keypoints[self.keypoints.len() - 1]);
+        let signal = problem.prior.data_std * (problem.prior.shape().iter().product::<usize>() as f64).sqrt();
+        if self.options.spacing == Spacing::Time {
+            return schedule.grid(top.t, last.t, steps - 1);
+        }
+        let from = signal.min(top.ratio()).max(last.ratio());
+        // T itself, unless there is signal already.
+        let first = usize::from(from < top.ratio());
+        let between = |i: usize| {
+            let along = i as f64 / (steps - 1 - first).max(1) as f64;
+            schedule.level_at_ratio(from * (last.ratio() / from).powf(along))
+        };
+        let mut levels: Vec<Level> = (0..steps - first).map(between).collect();
+        levels.splice(0..0, [top].into_iter().take(first));
+        levels[steps - 1] = last;
+        levels
+    }
+
+    /// The grid from T to `t_1`, its nearest levels replaced by keypoints; and which those are.
     fn grid(&self, problem: &Problem) -> (Vec<Level>, Vec<bool>) {
-        let schedule = &problem.prior.schedule;
-        let last = self.keypoints[self.keypoints.len() - 1];
-        let mut grid = schedule.grid(schedule.top().t, last.t, self.options.path_steps - 1);
+        let mut grid = self.levels(problem);
         let mut keypoint = vec![false; grid.len()];
         // t_1 first: it is always there.
         for level in self.keypoints.iter().rev() {
@@ -287,7 +320,6 @@ impl Population<'_> {
 
     /// `r`, `[batch, 1, 1, 1]`.
     fn spread(&mut self, z: &Tensor<4>, x0_hat: &Tensor<4>, level: Level) -> Result<Tensor<4>> {
-        const STEP: f64 = 0.02; // as for the moments
         let [n, c, h, w] = z.dims();
         let v = self.normal().sign() / ((c * h * w) as f64).sqrt();
         let step = STEP * level.sigma;

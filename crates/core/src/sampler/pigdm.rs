@@ -38,7 +38,7 @@ impl PiGdm {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: PiGdmOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::in_unit("eta", options.eta)?;
         super::positive("scale", options.scale)?;
         Ok(Self { options })

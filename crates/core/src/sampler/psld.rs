@@ -41,7 +41,7 @@ impl Psld {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: PsldOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::in_unit("eta", options.eta)?;
         for (name, value) in [("omega", options.omega), ("gamma", options.gamma)] {
             if !(value >= 0.0 && value.is_finite()) {

@@ -40,7 +40,7 @@ impl RedDiff {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: RedDiffOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         for (name, value) in [("lambda", options.lambda), ("data", options.data), ("lr", options.lr)] {
             super::positive(name, value)?;
         }

@@ -39,7 +39,7 @@ impl RePaint {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: RePaintOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         super::at_least_one("jump_length", options.jump_length)?;
         super::at_least_one("resamplings", options.resamplings)?;
         Ok(Self { options })

@@ -51,7 +51,7 @@ impl Unconditional {
     /// # Errors
     /// An option outside its domain.
     pub fn new(options: UnconditionalOptions) -> Result<Self> {
-        super::at_least_one("steps", options.steps)?;
+        super::two_levels("steps", options.steps)?;
         Ok(Self { options })
     }
 
@@ -73,6 +73,7 @@ impl Unconditional {
             let x0_hat = prior.x0_hat_at(z.clone(), *level, guidance)?;
             let Some(next) = grid.get(i + 1) else {
                 z = x0_hat;
+                let _ = tick(); // There is nothing left to stop.
                 break;
             };
             z = match self.options.update {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::particles::{ParticleOptions, Particles};
 use super::{Correction, Draw, Method, Sampler, Samples, Walk, from_map, in_batches, to_map};
 use crate::event::Observer;
-use crate::posterior::{Fit, FitOptions, Problem, log_weights};
+use crate::posterior::{Fit, FitOptions, Problem, log_weights, weight_steps};
 use crate::{Error, Level, Result};
 
 /// How samples at `t_1` become pictures.
@@ -128,13 +128,14 @@ impl Vipaint {
         let walk =
             Walk { grid, correction: self.refine.correction, zeta: self.refine.zeta, eta: self.refine.refine_eta };
         let mut weights = Vec::new();
-        let mut samples = in_batches(problem, draw, self.refine.refine_steps, observer, |indices, noise, tick| {
+        let steps = self.refine.refine_steps + if self.refine.weights { weight_steps(fit) } else { 0 };
+        let mut samples = in_batches(problem, draw, steps, observer, |indices, noise, tick| {
             let guidance = &problem.guidance;
             let path = q.draw(prior, guidance, noise)?;
+            // Before the walk: samples that are complete are kept with their weights when the caller asks to stop.
+            let logs = if self.refine.weights { log_weights(fit, problem, &path, indices, tick)? } else { Vec::new() };
             let z = walk.run(problem, path[path.len() - 1].clone(), noise, tick)?;
-            if self.refine.weights {
-                weights.extend(log_weights(fit, problem, &path, indices)?);
-            }
+            weights.extend(logs);
             Ok(z)
         })?;
         samples.log_weights = (!weights.is_empty()).then_some(weights);
@@ -154,7 +155,10 @@ impl Sampler for Vipaint {
         if !self.fits() {
             return self.population(self.fit.levels(problem)?, None).sample(problem, draw, observer);
         }
-        let mut fit = Fit::new(problem, &self.fit, draw.seed)?;
+        let mut fit = match Fit::new(problem, &self.fit, draw.seed, observer) {
+            Err(Error::Interrupted) => return Ok(Samples { interrupted: true, ..Samples::default() }),
+            started => started?,
+        };
         let interrupted = fit.run(problem, observer)?;
         let mut samples = if interrupted {
             Samples { interrupted, ..Samples::default() }

@@ -20,7 +20,7 @@ use vipaint_core::sampler::Draw;
 
 pub use page::markdown;
 pub use reading::Reading;
-pub use task::{Hole, Question, Task, named};
+pub use task::{Hole, Portraits, Question, Task, named};
 pub use world::World;
 
 use crate::masks::{Budget, Contender};

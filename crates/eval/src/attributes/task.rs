@@ -41,24 +41,29 @@ pub struct Task {
     pub samples: usize,
 }
 
+/// Which portraits are taken.
+#[derive(Clone, Copy)]
+pub struct Portraits<'a> {
+    /// All there are.
+    pub all: &'a [Portrait],
+    /// The first that may be taken.
+    pub skip: usize,
+    /// How many at most.
+    pub most: usize,
+}
+
 /// The random stream of prompts.
 const PURPOSE_PROMPT: u64 = 0xa77;
 
 impl Task {
-    /// The first `most` portraits that suit the question.
-    pub fn new(
-        hole: Hole,
-        question: Question,
-        portraits: &[Portrait],
-        most: usize,
-        samples: usize,
-        world: &World,
-    ) -> Self {
+    /// The first portraits that suit the question.
+    pub fn new(hole: Hole, question: Question, of: Portraits<'_>, samples: usize, world: &World) -> Self {
         let suits = |portrait: &Portrait| match &question {
             Question::Prompt => true,
             Question::Distribution(same) => same.iter().all(|(a, v)| portrait.attributes[*a] == *v),
         };
-        let chosen = portraits.iter().enumerate().filter(|(_, p)| suits(p)).map(|(i, _)| i).take(most).collect();
+        let suitable = of.all.iter().enumerate().skip(of.skip).filter(|(_, p)| suits(p));
+        let chosen = suitable.map(|(i, _)| i).take(of.most).collect();
         let name = match &question {
             Question::Prompt => format!("{}, prompt", hole.name),
             Question::Distribution(same) => {
@@ -141,18 +146,18 @@ mod tests {
         values = [{ name = "red" }, { name = "grey" }, { name = "blue" }, { name = "hidden" }]
     "#;
 
-    fn task(question: Question) -> Task {
+    fn task(question: Question, skip: usize) -> Task {
         let world = World::parse(TABLE).unwrap();
         let hole = Hole { name: "all", known: vec![1.0, 0.0], hidden: vec![0, 1], visible: vec![] };
         let portrait = |hair, colour| Portrait { pixels: vec![0.0; 2], attributes: vec![hair, colour] };
         let portraits = [portrait(0, 0), portrait(1, 3), portrait(0, 2), portrait(0, 1)];
-        Task::new(hole, question, &portraits, 2, 5, &world)
+        Task::new(hole, question, Portraits { all: &portraits, skip, most: 2 }, 5, &world)
     }
 
     #[test]
     fn prompts_tell_what_is_possible_and_new() {
         let world = World::parse(TABLE).unwrap();
-        let task = task(Question::Prompt);
+        let task = task(Question::Prompt, 0);
         assert_eq!((task.portraits.as_slice(), task.name.as_str()), (&[0, 1][..], "all, prompt"));
         for seed in 0..20 {
             // Not bald: the colour must be one, and another than the portrait's unless it has none.
@@ -167,7 +172,9 @@ mod tests {
     #[test]
     fn distributions_take_portraits_that_share_the_values() {
         let world = World::parse(TABLE).unwrap();
-        let task = task(Question::Distribution(named(&world, &[("hair", "long")]).unwrap()));
+        let long = || Question::Distribution(named(&world, &[("hair", "long")]).unwrap());
+        assert_eq!(task(long(), 1).portraits, [2, 3]);
+        let task = task(long(), 0);
         assert_eq!((task.portraits.as_slice(), task.name.as_str()), (&[0, 2][..], "all, hair long"));
         assert!(task.told(&world, &[0, 0], 0).is_empty());
         assert!(named(&world, &[("hair", "short")]).is_err());

@@ -14,6 +14,7 @@ pub use page::{Summary, markdown, summarise};
 pub use world::{Case, World};
 
 use crate::Result;
+use crate::calibration;
 use crate::gmm::{Slices, Stop};
 use crate::masks::{Budget, Contender};
 
@@ -61,6 +62,9 @@ pub struct Row {
     pub coverage: f64,
     /// Root mean variance of hidden values over the exact one.
     pub spread: f64,
+    /// Ranks of the truth among the samples, by the mean over hidden values and over each quarter of them, see
+    /// [`crate::calibration`].
+    pub ranks: Vec<usize>,
     /// How many pictures share the exact posterior.
     pub effective: f64,
     /// Forward calls a sample.
@@ -69,6 +73,10 @@ pub struct Row {
     pub vjps: f64,
     /// Seconds.
     pub seconds: f64,
+    /// The truth, what is measured of it, and a few samples where it is hidden, as bytes `[2 + samples, c, h, w]`; only of
+    /// cases that the page shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<u8>,
 }
 
 impl Benchmark<'_> {
@@ -140,12 +148,25 @@ impl Benchmark<'_> {
             distance: slices.project(&set).distance(&slices.project(&case.exact(n * EXACT, seed))),
             coverage: coverage(&set, &truth),
             spread: spread(&set) / case.exact_std(),
+            ranks: ranks(&set, &truth),
             effective: case.effective(),
             calls,
             vjps,
             seconds,
+            images: if index < page::SHOWN { case.pictures(&set[..page::SAMPLES.min(n)]) } else { Vec::new() },
         })
     }
+}
+
+/// Ranks of the truth by the mean over all values, and over each quarter of them.
+fn ranks(set: &[Vec<f64>], truth: &[f64]) -> Vec<usize> {
+    let n = truth.len();
+    let parts = std::iter::once(0..n).chain((0..4).map(|q| q * n / 4..(q + 1) * n / 4));
+    let rank = |part: std::ops::Range<usize>| {
+        let sums: Vec<f64> = set.iter().map(|x| x[part.clone()].iter().sum()).collect();
+        calibration::rank(&sums, truth[part].iter().sum())
+    };
+    parts.map(rank).collect()
 }
 
 /// The share of values of `truth` between the samples' quantiles at `(1 - MASS) / 2` and `(1 + MASS) / 2`. Quantiles are placed at

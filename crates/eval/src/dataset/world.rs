@@ -54,6 +54,11 @@ impl World {
         Ok(Self { pictures, std, shape, prior })
     }
 
+    /// Shape of pictures.
+    pub fn shape(&self) -> Shape3 {
+        self.shape
+    }
+
     /// A random picture with its noise, measured under a mask.
     pub fn case(&self, mask: &Protocol, sigma_y: f64, seed: u64) -> Case<'_> {
         let mut rng = stream(seed, 81, 0);
@@ -106,6 +111,18 @@ impl Case<'_> {
     /// How many pictures share the posterior: `1 / sum w^2`.
     pub fn effective(&self) -> f64 {
         1.0 / self.weights.iter().map(|w| w * w).sum::<f64>()
+    }
+
+    /// The truth, what is measured of it (grey where nothing is), and samples where it is hidden, as bytes of values in [-1, 1].
+    pub(super) fn pictures(&self, samples: &[Vec<f64>]) -> Vec<u8> {
+        let byte = |v: f64| ((v + 1.0) * 127.5).round().clamp(0.0, 255.0) as u8;
+        let mut bytes: Vec<u8> = self.truth.iter().chain(&self.y).map(|v| byte(*v)).collect();
+        for sample in samples {
+            let mut picture = self.truth.clone();
+            self.hidden.iter().zip(sample).for_each(|(i, v)| picture[*i] = *v);
+            bytes.extend(picture.into_iter().map(byte));
+        }
+        bytes
     }
 
     /// Samples of the exact posterior, hidden values only: a picture by its weight, with the prior's noise.

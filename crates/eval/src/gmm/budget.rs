@@ -153,6 +153,7 @@ fn population(b: &Budget, proposal: &str, keypoints: &[&str], paths: u64) -> Vec
         ("paths", paths.to_string()),
         ("keypoints", keypoints.join(",")),
         ("widen", "jacobian".into()),
+        ("spacing", "time".into()),
         ("refine_steps", REFINE.to_string()),
     ]
 }

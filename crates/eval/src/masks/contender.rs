@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 use vipaint_core::Error;
-use vipaint_core::sampler::{Method, RePaint, RePaintOptions, RefineOptions, Sampler, method};
+use vipaint_core::sampler::{
+    Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
+};
 
 use crate::Result;
 
@@ -104,6 +106,7 @@ const RULES: &[(&str, Rule)] = &[
     ("mcgdiff", |b, _, _| [steps(b, 1), vec![("particles", b.samples.into())]].concat()),
     ("blended", |b, _, _| steps(b, 1)),
     ("psld", |b, _, _| steps(b, 3)),
+    ("resample", resample),
     ("unconditional", |b, _, _| steps(b, 1)),
 ];
 
@@ -139,7 +142,7 @@ fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
     options.get(key).and_then(Value::as_str) == Some(word)
 }
 
-/// Particles whose paths need no fit: 60 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
+/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
 /// cost depends on the measurement: its steps are as given.
 fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
     if is(options, "widen", "jacobian") {
@@ -149,7 +152,7 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
     let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
-    let path_steps = (each * 60 / 100 / step).max(2);
+    let path_steps = (each * 75 / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
     vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }
@@ -157,6 +160,18 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
 /// As many steps of this cost as the budget pays for each sample; a gradient costs three.
 fn steps(budget: &Budget, cost: u64) -> Vec<(&'static str, Value)> {
     vec![("steps", (budget.cost / budget.samples / budget.calls() / cost.max(1)).max(1).into())]
+}
+
+/// A gradient in each step, and what looks ahead.
+fn resample(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
+    let each = (budget.cost / budget.samples / budget.calls()) as usize;
+    let (interval, ahead) = (count(options, "interval") as usize, count(options, "ahead") as usize);
+    let spent = |steps: usize| {
+        let options = ResampleOptions { steps, interval, ahead, ..ResampleOptions::default() };
+        3 * steps + Resample::new(options).map_or(0, |r| r.looks())
+    };
+    let steps = (1..=each / 3).rev().find(|steps| spent(*steps) <= each).unwrap_or(1);
+    vec![("steps", steps.into())]
 }
 
 /// Unless given, the authors' jump length relative to the number of steps (10 of 250) and ten resamplings; the steps follow
@@ -209,8 +224,8 @@ mod tests {
         let budget = Budget { cost: 2700, samples: 8, guided: false };
         let text = "vipaint particles=8 proposal=guided widen=krylov directions=3 paths=1";
         let options = Contender::parse(text).and_then(|c| c.options(&budget)).expect("it is well written");
-        // 337 calls: 50 steps of 1 + 3, and 27 of 2 + 3 are 335.
-        assert_eq!((&options["path_steps"], &options["refine_steps"]), (&50.into(), &27.into()));
+        // 337 calls: 63 steps of 1 + 3, and 17 of 2 + 3.
+        assert_eq!((&options["path_steps"], &options["refine_steps"]), (&63.into(), &17.into()));
     }
 
     #[test]

@@ -14,8 +14,9 @@ use vipaint_core::posterior::Problem;
 use vipaint_core::prior::{Guidance, Prior};
 use vipaint_core::sampler::Draw;
 
+pub use crate::sheet::{Grid, Page};
 pub use contender::{Budget, Contender};
-pub use page::{Grid, Page, Summary, markdown, summarise};
+pub use page::{Summary, markdown, summarise};
 
 use crate::Result;
 
@@ -195,7 +196,7 @@ impl Benchmark<'_> {
 }
 
 /// Values between `low` and `high` as bytes.
-fn bytes(values: &[f32], low: f32, high: f32) -> Vec<u8> {
+pub(crate) fn bytes(values: &[f32], low: f32, high: f32) -> Vec<u8> {
     values.iter().map(|v| ((v - low) / (high - low) * 255.0).round().clamp(0.0, 255.0) as u8).collect()
 }
 

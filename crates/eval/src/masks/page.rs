@@ -6,6 +6,7 @@ use serde::Serialize;
 use vipaint_core::operator::Protocol;
 
 use super::{Benchmark, Row};
+use crate::sheet::{Grid, Page, sheet};
 use crate::stats::Mean;
 
 /// One cell of the table: a method under a mask, over all pictures.
@@ -33,24 +34,6 @@ pub struct Summary {
     pub vjps: f64,
     /// Mean seconds a picture.
     pub seconds: f64,
-}
-
-/// The page's text and pictures.
-pub struct Page {
-    /// Markdown.
-    pub text: String,
-    /// Grids of samples.
-    pub pictures: Vec<Grid>,
-}
-
-/// A picture of the page.
-pub struct Grid {
-    /// File name.
-    pub file: String,
-    /// `[width, height]`.
-    pub size: [u32; 2],
-    /// Red, green and blue of every pixel, line by line.
-    pub rgb: Vec<u8>,
 }
 
 /// A table row for each mask, cost and method; leads are those of `reference` at the same cost.
@@ -154,33 +137,26 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, reference: &str, command: &
     Page { text, pictures }
 }
 
-/// Truth, masked picture and samples, one line for each method, pictures below each other, enlarged twice.
+/// Truth, masked picture and samples, one line for each method, pictures below each other.
 fn grid(rows: &[Row], benchmark: &Benchmark, mask: &'static Protocol, file: String) -> Option<Grid> {
-    let [c, h, w] = benchmark.prior.shape();
-    let (scale, gap, group) = (2, 2, 10);
-    let (cell_w, cell_h) = (w * scale + gap, h * scale + gap);
-    let (columns, shown) = (benchmark.samples + 2, benchmark.shown().count());
-    let block = benchmark.contenders.len() * cell_h + group;
-    let (width, height) = (columns * cell_w, shown * block);
-    let mut rgb = vec![255; width * height * 3];
     let (low, high) = (benchmark.prior.value_range.0 as f32, benchmark.prior.value_range.1 as f32);
-    for (place, picture) in benchmark.shown().enumerate() {
-        let truth = super::bytes(&benchmark.pictures[picture].0, low, high);
-        let known = mask.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture as u64));
-        let masked: Vec<u8> = truth.iter().zip(&known).map(|(t, k)| if *k == 1.0 { *t } else { 127 }).collect();
-        for (line, contender) in benchmark.contenders.iter().enumerate() {
-            let cost = *benchmark.costs.iter().max()?;
+    let cost = *benchmark.costs.iter().max()?;
+    let truths: Vec<[Vec<u8>; 2]> = (benchmark.shown())
+        .map(|picture| {
+            let truth = super::bytes(&benchmark.pictures[picture].0, low, high);
+            let known = mask.mask(benchmark.prior.shape(), benchmark.seed.wrapping_add(picture as u64));
+            let masked = truth.iter().zip(&known).map(|(t, k)| if *k == 1.0 { *t } else { 127 }).collect();
+            [truth, masked]
+        })
+        .collect();
+    let mut groups = Vec::new();
+    for (picture, truth) in benchmark.shown().zip(&truths) {
+        let line = |contender| {
             let of = |r: &&Row| super::Case { picture, mask, contender, cost }.made(r);
-            let samples = rows.iter().find(of)?.images.chunks_exact(truth.len());
-            for (column, image) in [truth.as_slice(), &masked].into_iter().chain(samples).enumerate() {
-                for (y, x) in (0..h * scale).flat_map(|y| (0..w * scale).map(move |x| (y, x))) {
-                    let to = (place * block + line * cell_h + y) * width + column * cell_w + x;
-                    for channel in 0..3 {
-                        rgb[to * 3 + channel] = image[(channel.min(c - 1) * h + y / scale) * w + x / scale];
-                    }
-                }
-            }
-        }
+            let samples = rows.iter().find(of)?.images.chunks_exact(truth[0].len());
+            Some(truth.iter().map(Vec::as_slice).chain(samples).collect::<Vec<_>>())
+        };
+        groups.push(benchmark.contenders.iter().map(line).collect::<Option<Vec<_>>>()?);
     }
-    Some(Grid { file, size: [width as u32, height as u32], rgb })
+    Some(sheet(file, benchmark.prior.shape(), &groups))
 }

@@ -12,6 +12,8 @@ pub enum Bench {
     Gmm(BenchGmm),
     /// A prior made of real pictures, whose posterior is known exactly: distance to it, coverage and spread, at equal cost.
     Dataset(BenchDataset),
+    /// Every operator on held-out pictures: PSNR, SSIM and residual with error bars, at equal cost.
+    Operators(BenchOperators),
     /// Portraits whose attributes are known: prompts obeyed, visible attributes kept, distance of hidden ones from the truth.
     Avatars(BenchAvatars),
 }
@@ -24,6 +26,9 @@ pub struct BenchAvatars {
     /// Methods, separated by commas, each with options if it needs any.
     #[arg(long, value_name = "LIST", default_value = "vipaint,dps,blended,psld")]
     pub methods: String,
+    /// Portraits to leave out, the first ones: methods are tuned on others than those of the page (which takes none above 100).
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Portraits for prompts under each mask.
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub prompted: usize,
@@ -101,13 +106,17 @@ pub struct BenchDataset {
     #[arg(long, value_name = "S", default_value_t = 0.3)]
     pub std: f64,
     /// Standard deviation of the measurement's Gaussian noise.
-    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    #[arg(long, value_name = "S", default_value_t = 0.7)]
     pub noise: f64,
     /// Mask protocols, separated by commas.
     #[arg(long, value_name = "LIST", default_value = "expand,random92")]
     pub masks: String,
-    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +).
-    #[arg(long, value_name = "LIST", default_value = "vipaint k=2,dps,repaint,pigdm,ddnm,daps,mcgdiff")]
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +); leads are those of the first.
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint particles=39 widen=krylov k=1,vipaint k=2,dps zeta=2,dps zeta=8,pigdm,ddnm,daps ode_steps=2,mcgdiff"
+    )]
     pub methods: String,
     /// Truths drawn for each mask.
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -156,6 +165,44 @@ pub struct BenchMasks {
     #[arg(long, value_name = "CALLS", value_delimiter = ',', default_value = "2700")]
     pub cost: Vec<u64>,
     /// Noise of the known pixels in a range of [-1, 1], as for inpaint.
+    #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
+    pub noise: String,
+    /// Seed of everything random.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Folder for the page, the rows and the pictures.
+    #[arg(short, long, value_name = "DIR", default_value = "docs/results")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchOperators {
+    /// Embedded name or file of a prior on pixels.
+    #[arg(long, value_name = "PRIOR", default_value = "fashion")]
+    pub prior: String,
+    /// The embedded prior whose held-out pictures are used, if --prior is a file.
+    #[arg(long, value_name = "NAME")]
+    pub held_out: Option<String>,
+    /// Operators, separated by commas, or all.
+    #[arg(long, value_name = "LIST", default_value = "all")]
+    pub operators: String,
+    /// Methods, separated by commas, each with options if it needs any (a list's items joined by +, alternatives to be tuned by |);
+    /// leads are those of the first.
+    #[arg(long, value_name = "LIST", default_value = "vipaint,dps zeta=5|10|20|40,pigdm scale=0.5|1|2,ddnm")]
+    pub methods: String,
+    /// Pictures of each class (the held-out set has 10).
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub per_class: usize,
+    /// Other pictures, one of a class, on which alternatives are compared.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub tuning: usize,
+    /// Samples for each picture.
+    #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 4)]
+    pub samples: usize,
+    /// Cost for each picture and method in forward calls; a vector-Jacobian product counts two more.
+    #[arg(long, value_name = "CALLS", default_value_t = 400)]
+    pub cost: u64,
+    /// Noise of what is measured in a range of [-1, 1], as for restore; Gaussian.
     #[arg(long, value_name = "NOISE", default_value = "gaussian:0.05")]
     pub noise: String,
     /// Seed of everything random.

@@ -26,13 +26,13 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Machine {
     /// Threads; all cores by default. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, global = true, help_heading = "Machine", value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
     /// cpu, or vulkan, cuda, metal, rocm with the cargo feature of that name.
-    #[arg(long, global = true, value_name = "DEVICE", default_value = "cpu")]
+    #[arg(long, global = true, help_heading = "Machine", value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
     /// Print the report as JSON on stdout, and nothing else there.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Machine")]
     pub json: bool,
 }
 

@@ -20,9 +20,7 @@ pub fn run(raw: &cli::Eval, session: &Session) -> Result<ExitCode> {
             "0.9 is the default",
         ));
     }
-    if let Some(output) = &raw.output {
-        validate::writable("-o", output)?;
-    }
+    let _folder = raw.output.as_ref().map(|output| validate::writable("-o", output)).transpose()?;
     let mask = raw.mask.as_ref().map(|path| Mask::open(path, validate::keep(raw.mask_keep))).transpose()?;
     for warning in mask.iter().flat_map(Mask::warnings) {
         eprintln!("warning: {warning}");

@@ -17,7 +17,7 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
         return Err(Error::usage("--simulate", "has no operator to apply", "give --operator, or leave it out"));
     }
     let plan = validate::ask(raw.ask)?;
-    validate::writable("--posterior", &raw.posterior)?;
+    let _folder = validate::writable("--posterior", &raw.posterior)?;
     let degradation = raw.operator.as_deref().map(Degradation::parse).transpose()?;
     let keep = validate::keep(raw.mask_keep);
     let job = super::prepare(&plan, session, || match (&raw.mask, degradation) {

@@ -57,6 +57,9 @@ fn prepare(plan: &Plan, session: &Session, given: impl FnOnce() -> Result<Input>
     let condition = Condition { class, context: read("--prompt", &plan.prompt)? };
     let negative = Condition { class: None, context: read("--negative-prompt", &plan.negative_prompt)? };
     let (settings, seed) = (plan.settings.clone(), plan.seed);
+    if settings.cfg_scale != 1.0 && condition == negative {
+        eprintln!("warning: --cfg-scale changes nothing without --class or --prompt");
+    }
     let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
     tell_about(&job);
     Ok(job)
@@ -145,14 +148,20 @@ fn how_to_resume(
         Some(fit) if !fit.done() => format!("the fit stands at {} of {}", fit.trace.len(), fit.options.iterations),
         _ => format!("the fit is complete, {} of {samples} samples are drawn", outcome.samples.len()),
     };
-    let (posterior, folder) = (posterior.display(), folder.display());
+    let (posterior, folder) = (quoted(&posterior.display().to_string()), quoted(&folder.display().to_string()));
     let prior = match prior {
-        Some(priors::Source::File(place)) => format!(" --prior {place}"),
-        Some(priors::Source::Exec(command)) => format!(" --prior 'exec:{command}'"),
-        Some(priors::Source::Hub(remote)) => format!(" --prior {}", remote.text()),
+        Some(priors::Source::File(place)) => format!(" --prior {}", quoted(&place.to_string())),
+        Some(priors::Source::Exec(command)) => format!(" --prior {}", quoted(&format!("exec:{command}"))),
+        Some(priors::Source::Hub(remote)) => format!(" --prior {}", quoted(&remote.text())),
         Some(priors::Source::Embedded(_)) | None => String::new(),
     };
     format!("{state}; go on with: vipaint sample --posterior {posterior}{prior} -n {samples} -o {folder}")
+}
+
+/// As a shell reads it as one word.
+fn quoted(word: &str) -> String {
+    // Only a NUL cannot be quoted, and no argument holds one.
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), std::borrow::Cow::into_owned)
 }
 
 /// Prints a line of results; nobody need be listening (`println` would panic then).

@@ -27,7 +27,7 @@ pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
                 (_, true) => Part::Encoder,
                 _ => Part::Denoiser,
             };
-            validate::writable("--output", &output)?;
+            let _folder = validate::writable("--output", &output)?;
             let prior = named(&prior, session)?;
             run_check(&prior, part, &input, &output)?;
         }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
@@ -9,10 +10,26 @@ use crate::error::{Error, Result, plain};
 
 /// An output folder that exists and can be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// Where this made it.
+    made: Option<Arc<Made>>,
+}
+
+/// A folder that was not there before: it goes again if nothing comes into it.
+#[derive(Debug, PartialEq, Eq)]
+struct Made(PathBuf);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // Fails, as it should, if something is in it.
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
 
 impl Folder {
-    /// Makes the folder, and checks that a file can be written there.
+    /// Makes the folder, and checks that a file can be written there. A folder that this made and nothing came into is removed
+    /// with the last copy of what is returned.
     ///
     /// # Errors
     /// [`Error::Usage`] when it cannot.
@@ -25,9 +42,13 @@ impl Folder {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_for(option: &str, path: &Path) -> Result<Self> {
+        let made = !path.exists();
         let ready = std::fs::create_dir_all(path).and_then(|()| NamedTempFile::new_in(path));
         match ready {
-            Ok(_) => Ok(Self(path.to_owned())),
+            Ok(_) => {
+                let path = path.to_owned();
+                Ok(Self { made: made.then(|| Arc::new(Made(path.clone()))), path })
+            }
             Err(error) => {
                 let problem = format!("{} cannot be written to ({})", path.display(), plain(&error));
                 Err(Error::usage(option, problem, "give a folder that can be made or written to"))
@@ -37,7 +58,7 @@ impl Folder {
 
     /// The path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Writes a file in the folder and returns its path.
@@ -45,7 +66,7 @@ impl Folder {
     /// # Errors
     /// As [`write_atomically`].
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         write_atomically(&path, bytes)?;
         Ok(path)
     }
@@ -57,16 +78,15 @@ impl Folder {
 /// [`Error::Resource`] when that fails: the disk is full, the folder is gone.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = NamedTempFile::new_in(folder).and_then(|mut file| {
+    let written = temporary(folder).and_then(|mut file| {
         file.write_all(bytes)?;
-        set_mode(&file)?;
         file.persist(path).map_err(|error| error.error)
     });
     written.map(drop).map_err(|error| Error::Resource {
         what: path.display().to_string(),
         problem: format!("cannot be written ({})", plain(&error)),
         remedy: match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk, or write elsewhere with -o",
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room on the disk, or write elsewhere",
             _ => "check that the folder exists and can be written to",
         }
         .into(),
@@ -75,12 +95,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Temporary files are for their owner only; results are for whom the user's mask lets read.
 #[cfg(unix)]
-fn set_mode(file: &NamedTempFile) -> std::io::Result<()> {
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))
+    tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
-fn set_mode(_: &NamedTempFile) -> std::io::Result<()> {
-    Ok(())
+fn temporary(folder: &Path) -> std::io::Result<NamedTempFile> {
+    NamedTempFile::new_in(folder)
 }

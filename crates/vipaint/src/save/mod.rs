@@ -55,7 +55,7 @@ impl Outcome {
         }
         if let Some(fit) = self.fit.as_ref().filter(|fit| !fit.trace.is_empty()) {
             let note = report::bound_in_short(fit);
-            write("trace.png", &draw::trace(&fit.trace, note)?.to_png()?)?;
+            write("trace.png", &draw::trace(&fit.trace, &note)?.to_png()?)?;
         }
         let mut report = report(self, command);
         names.push(REPORT.into());

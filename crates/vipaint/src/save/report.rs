@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vipaint_core::moments::Widen;
-use vipaint_core::posterior::Fit;
+use vipaint_core::posterior::{Fit, FitOptions};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
 
@@ -105,11 +105,10 @@ fn bound(fit: &Fit) -> Option<Value> {
 
 /// What the total is a bound of, if of anything.
 fn what_it_bounds(fit: &Fit) -> String {
-    let likelihood = if fit.options.widen == Widen::None { "plug-in" } else { "widened" };
-    if fit.options.fit_cfg_scale != 1.0 {
-        return "nothing: with guidance other than 1 the reverse steps are no longer those of a normalised model"
-            .into();
+    if let Some(why) = why_no_bound(fit) {
+        return format!("nothing: {why}");
     }
+    let likelihood = if fit.options.widen == Widen::None { "plug-in" } else { "widened" };
     let weighted = if fit.options.beta_prior == 1.0 && fit.options.beta_hierarchy == 1.0 {
         ""
     } else {
@@ -123,11 +122,24 @@ fn what_it_bounds(fit: &Fit) -> String {
 }
 
 /// The same for a plot.
-pub(super) fn bound_in_short(fit: &Fit) -> &'static str {
-    if fit.options.fit_cfg_scale == 1.0 {
-        "The total bounds log p~(y) of this chain (grid, hops, one-step likelihood) from below, not log p(y) of the data model."
+pub(super) fn bound_in_short(fit: &Fit) -> String {
+    match why_no_bound(fit) {
+        None => "The total bounds log p~(y) of this chain (grid, hops, one-step likelihood) from below, not log p(y) of the data model.".into(),
+        Some(why) => format!("The total bounds nothing: {why}."),
+    }
+}
+
+/// Why the total is no bound, if it is none.
+fn why_no_bound(fit: &Fit) -> Option<&'static str> {
+    let FitOptions { fit_cfg_scale, prior_steps, widen, .. } = &fit.options;
+    if *fit_cfg_scale != 1.0 {
+        Some("with guidance other than 1 the reverse steps are no longer those of a normalised model")
+    } else if *prior_steps == 0 {
+        Some("prior_steps=0 leaves out the prior's term")
+    } else if *widen == Widen::Krylov {
+        Some("widen=krylov knows its likelihood up to a constant only")
     } else {
-        "With guidance other than 1 the total bounds nothing."
+        None
     }
 }
 

@@ -68,3 +68,48 @@ fn the_picture_benchmark_writes_a_page_and_rows() {
     let wrong = setup.run(&["bench", "dataset", "--std", "0"]);
     assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
 }
+
+#[test]
+fn the_benchmark_of_operators_writes_a_page_rows_and_pictures() {
+    let setup = Setup::new();
+    let out = setup.path("operators");
+    let small = [
+        ["--operators", "mask:expand,jpeg:10"],
+        ["--methods", "vipaint k=1 prior_steps=0,dps zeta=2|5,ddnm"],
+        ["--tuning", "1"],
+        ["-n", "2"],
+        ["--cost", "18"],
+        ["-o", out.to_str().unwrap()],
+    ];
+    let said = setup.run(&[&["bench", "operators", "--json"], small.concat().as_slice()].concat());
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let summary: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
+    let rows: Vec<[&str; 2]> =
+        summary.iter().map(|r| ["setting", "method"].map(|key| r[key].as_str().unwrap())).collect();
+    let (own, dps) = ("vipaint k=1 prior_steps=0", "dps zeta=2|5");
+    // DDNM is not for JPEG, and says so.
+    let of = |setting| [[setting, own], [setting, dps], [setting, "ddnm"]];
+    assert_eq!(rows, [&of("mask:expand")[..], &of("jpeg:10")[..2]].concat());
+    for row in &summary {
+        assert!(
+            row["psnr"]["mean"].as_f64().unwrap() > 3.0 && row["residual"]["mean"].as_f64().unwrap() > 0.0,
+            "{row}"
+        );
+        assert_eq!(row["lead_psnr"].is_null(), row["method"] == own, "{row}");
+        assert!(row["calls"].as_f64().unwrap() + 2.0 * row["vjps"].as_f64().unwrap() <= 18.0, "{row}");
+    }
+    assert!(["dps zeta=2", "dps zeta=5"].contains(&summary[1]["used"].as_str().unwrap()));
+    let page = std::fs::read_to_string(out.join("operators.md")).unwrap();
+    assert!(page.contains("## `jpeg:10`") && page.contains("(operators/mask-expand.png)"));
+    assert!(image::open(out.join("operators/jpeg-10.png")).is_ok_and(|sheet| sheet.width() == 4 * 66));
+    for (arguments, named) in [
+        (["--operators", "bicubc:4"], "bicubic:4"),
+        (["--methods", "dps zeta=1|x"], "zeta"),
+        (["--prior", "avatars"], "fashion"),
+        (["--cost", "0"], "positive cost"),
+    ] {
+        let said = setup.run(&[&["bench", "operators"], &arguments[..]].concat());
+        assert_eq!(said.code, Some(2), "{}", said.stderr);
+        assert!(said.stderr.contains(named), "{}", said.stderr);
+    }
+}

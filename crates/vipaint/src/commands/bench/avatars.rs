@@ -27,6 +27,7 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
     let (world, prior) = (world()?, source.load()?);
     let (reader, portraits) = (reader(&world)?, portraits(&world)?);
     let amounts = Amounts {
+        skip: raw.skip,
         prompted: raw.prompted,
         prompt_samples: raw.prompt_samples,
         portraits: raw.portraits,
@@ -81,10 +82,11 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
 /// The command that makes the page again.
 fn command(raw: &BenchAvatars) -> String {
     format!(
-        "cargo run --release -- bench avatars --prior {} --methods \"{}\" --prompted {} --prompt-samples {} --portraits {} \
+        "cargo run --release -- bench avatars --prior {} --methods \"{}\" --skip {} --prompted {} --prompt-samples {} --portraits {} \
          -n {} --cost {} --cfg-scale {} --noise {} --seed {} -o {}",
         raw.prior,
         raw.methods,
+        raw.skip,
         raw.prompted,
         raw.prompt_samples,
         raw.portraits,

@@ -10,12 +10,9 @@ use vipaint_eval::dataset::{Benchmark, Row, World, markdown, summarise};
 
 use super::Session;
 use super::keep::Keep;
-use super::masks::{contender, protocols};
+use super::masks::{contender, png, protocols};
 use crate::cli::BenchDataset;
 use crate::commands::{print_json, say};
-
-/// The contender whose lead the page shows.
-const REFERENCE: &str = "vipaint k=2";
 
 pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
     let masks = protocols(&raw.masks)?;
@@ -60,16 +57,20 @@ pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
         format!("truth {case} {mask} {method}: {distance:.3}, {seconds:.1} s")
     };
     let rows = keep.run(session, shown, |done, tick| benchmark.run(&earlier, done, tick))?;
-    let command = command(raw);
-    let page = markdown(&rows, &benchmark, REFERENCE, &command, &about);
-    let report = json!({ "command": command, "summary": summarise(&rows, &benchmark, REFERENCE), "rows": rows });
-    folder.write("dataset.json", &serde_json::to_vec_pretty(&report).unwrap_or_default())?;
-    folder.write("dataset.md", page.as_bytes())?;
+    let (command, reference) = (command(raw), contenders[0].name.as_str());
+    let page = markdown(&rows, &benchmark, reference, &command, &about);
+    let plain: Vec<Row> = rows.iter().map(|row| Row { images: Vec::new(), ..row.clone() }).collect();
+    let report = json!({ "command": command, "summary": summarise(&rows, &benchmark, reference), "rows": plain });
+    folder.write("dataset.json", &serde_json::to_vec(&report).unwrap_or_default())?;
+    folder.write("dataset.md", page.text.as_bytes())?;
+    for grid in page.pictures {
+        folder.write(&grid.file, &png(&grid, true)?)?;
+    }
     RowFile::remove(&folder, "dataset");
     if session.json {
         print_json(&report["summary"]);
     } else {
-        say(&page);
+        say(&page.text);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -88,14 +88,17 @@ pub fn run(raw: &BenchMasks, session: &Session) -> Result<ExitCode> {
 }
 
 pub(super) fn contender(text: &str) -> Result<Contender> {
-    Contender::parse(text).map_err(|error| {
-        let (vipaint_eval::Error::Core(vipaint_core::Error::Option { problem, .. }), remedy) =
-            (error, "write METHOD or METHOD option=value, such as vipaint k=2")
-        else {
-            return Error::usage("--methods", format!("{text:?} cannot be used"), "see vipaint bench masks --help");
-        };
-        Error::usage("--methods", problem, remedy)
-    })
+    Contender::parse(text).map_err(|error| refused(text, error))
+}
+
+/// What is wrong with a text of `--methods`.
+pub(super) fn refused(text: &str, error: vipaint_eval::Error) -> Error {
+    let (vipaint_eval::Error::Core(vipaint_core::Error::Option { problem, .. }), remedy) =
+        (error, "write METHOD or METHOD option=value, such as vipaint k=2")
+    else {
+        return Error::usage("--methods", format!("{text:?} cannot be used"), "see vipaint bench --help");
+    };
+    Error::usage("--methods", problem, remedy)
 }
 
 pub(super) fn protocols(text: &str) -> Result<Vec<&'static Protocol>> {
@@ -141,7 +144,7 @@ fn command(raw: &BenchMasks) -> String {
     words.join(" ")
 }
 
-fn png(grid: &Grid, grey: bool) -> Result<Vec<u8>> {
+pub(super) fn png(grid: &Grid, grey: bool) -> Result<Vec<u8>> {
     let defect = |problem: String| Error::input(&grid.file, problem, "report this as a defect");
     let picture = RgbImage::from_raw(grid.size[0], grid.size[1], grid.rgb.clone());
     let picture = DynamicImage::from(picture.ok_or_else(|| defect("has another size than it says".into()))?);

@@ -5,6 +5,7 @@ mod dataset;
 mod gmm;
 mod keep;
 mod masks;
+mod operators;
 
 use std::process::ExitCode;
 
@@ -19,5 +20,6 @@ pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
         cli::Bench::Gmm(raw) => gmm::run(&raw, session),
         cli::Bench::Avatars(raw) => avatars::run(&raw, session),
         cli::Bench::Dataset(raw) => dataset::run(&raw, session),
+        cli::Bench::Operators(raw) => operators::run(&raw, session),
     }
 }
