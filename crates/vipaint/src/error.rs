@@ -15,7 +15,7 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// A file (or an upload) cannot be used.
+    /// A file cannot be used.
     #[error("{name}: {problem}; {remedy}")]
     Input {
         /// The file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
+use vipaint_zoo::presets::Preset;
 use vipaint_zoo::{Header, Network, exec};
 
 use crate::checkpoint::Place;
@@ -72,6 +73,11 @@ impl Source {
         }
         if let Some(place) = Place::parse(text)? {
             return Ok(Self::File(place));
+        }
+        if Preset::named(text).is_some() {
+            let problem = format!("{text} is a kind of checkpoint, without weights");
+            let remedy = format!("give the file or folder of one; `vipaint prior bench {text} --random-weights` times it");
+            return Err(Error::usage("--prior", problem, remedy));
         }
         let names = EMBEDDED.iter().map(|prior| prior.name);
         let remedy = format!("{} (or the path of a .safetensors file)", names::remedy(text, names));

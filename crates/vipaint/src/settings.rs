@@ -42,6 +42,7 @@ const PRESETS: &[Changes] = &[
     Changes { method: "mcgdiff", fast: &[("particles", "16")], best: &[("particles", "128")] },
     Changes { method: "blended", fast: &[("steps", "25")], best: &[("steps", "200")] },
     Changes { method: "psld", fast: &[("steps", "50")], best: &[("steps", "400")] },
+    Changes { method: "resample", fast: &[("steps", "50")], best: &[("steps", "200")] },
     Changes { method: "unconditional", fast: &[("steps", "15")], best: &[("steps", "50")] },
 ];
 

@@ -40,7 +40,7 @@ impl Networks {
         let mut there = |name: &str, what: &str| {
             let path = weights::find(name);
             if path.is_none() {
-                notes.push(format!("{what} left out: its weights are not here; `vipaint metrics pull` fetches them"));
+                notes.push(format!("{what} left out: weights are not here; `vipaint metrics pull` fetches them"));
             }
             path
         };

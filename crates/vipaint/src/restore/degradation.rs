@@ -75,8 +75,8 @@ impl Degradation {
             Step::Kernel(text.to_owned(), None)
         } else {
             let known = ["gaussian:SIGMA", "motion:LENGTH:ANGLE"];
-            let nearest = names::nearest(name, ["gaussian", "motion"]).map(|near| format!("did you mean {near}? "));
-            let remedy = format!("{}Write {} or the path of a file", nearest.unwrap_or_default(), known.join(", "));
+            let nearest = names::nearest(name, ["gaussian", "motion"]).map(|near| format!("did you mean {near}? or "));
+            let remedy = format!("{}write {} or the path of a file", nearest.unwrap_or_default(), known.join(", "));
             return Err(Error::usage(OPTION, format!("{text:?} is neither a kernel nor a file"), remedy));
         };
         Self { text: text.to_owned(), steps: vec![step] }.checked(OPTION)
@@ -206,7 +206,7 @@ fn parse_step(option: &str, text: &str) -> Result<Step> {
     let (name, rest) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
     let known = FORMS.map(|form| form.split(':').next().unwrap_or(form));
     let Some(form) = FORMS.iter().zip(known).find(|(_, known)| *known == name).map(|(form, _)| *form) else {
-        let nearest = names::nearest(name, known).map(|near| format!("did you mean {near}? "));
+        let nearest = names::nearest(name, known).map(|near| format!("did you mean {near}? or "));
         let remedy = format!("{}Known: {}", nearest.unwrap_or_default(), FORMS.join(", "));
         return Err(Error::usage(option, format!("{name:?} is no operator"), remedy));
     };
