@@ -76,7 +76,8 @@ impl Source {
         }
         if Preset::named(text).is_some() {
             let problem = format!("{text} is a kind of checkpoint, without weights");
-            let remedy = format!("give the file or folder of one; `vipaint prior bench {text} --random-weights` times it");
+            let remedy =
+                format!("give the file or folder of one; `vipaint prior bench {text} --random-weights` times it");
             return Err(Error::usage("--prior", problem, remedy));
         }
         let names = EMBEDDED.iter().map(|prior| prior.name);

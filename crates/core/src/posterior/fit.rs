@@ -117,9 +117,10 @@ impl FitOptions {
                 return Err(Error::option(name, "must be at least 1"));
             }
         }
-        let counts = [("prior_steps", self.prior_steps), ("prior_samples", self.prior_samples)];
-        let counts = counts.into_iter().chain([("init_samples", self.init_samples)]).chain(positive_counts);
-        for (name, value) in counts {
+        // What lists are made of; samples are limited by memory.
+        let listed =
+            ["k", "grid_steps", "init_steps"].map(|name| positive_counts.into_iter().find(|(n, _)| *n == name));
+        for (name, value) in listed.into_iter().flatten().chain([("prior_steps", self.prior_steps)]) {
             if value > MOST {
                 return Err(Error::option(name, format!("must be at most {MOST}, got {value}")));
             }
@@ -230,7 +231,7 @@ impl FitOptions {
     }
 }
 
-/// Most of anything that is counted: more is a slip, and lists of so many would be made.
+/// Most levels and steps: more is a slip, and lists of so many would be made.
 const MOST: usize = 100_000;
 
 /// A fit under way: it can be stepped, stored and resumed.

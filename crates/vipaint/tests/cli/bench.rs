@@ -75,7 +75,7 @@ fn the_benchmark_of_operators_writes_a_page_rows_and_pictures() {
     let out = setup.path("operators");
     let small = [
         ["--operators", "mask:expand,jpeg:10"],
-        ["--methods", "vipaint k=1 prior_steps=0,dps zeta=2|5,ddnm"],
+        ["--methods", "vipaint k=1 init_steps=1,dps zeta=2|5,ddnm"],
         ["--tuning", "1"],
         ["-n", "2"],
         ["--cost", "18"],
@@ -86,7 +86,7 @@ fn the_benchmark_of_operators_writes_a_page_rows_and_pictures() {
     let summary: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
     let rows: Vec<[&str; 2]> =
         summary.iter().map(|r| ["setting", "method"].map(|key| r[key].as_str().unwrap())).collect();
-    let (own, dps) = ("vipaint k=1 prior_steps=0", "dps zeta=2|5");
+    let (own, dps) = ("vipaint k=1 init_steps=1", "dps zeta=2|5");
     // DDNM is not for JPEG, and says so.
     let of = |setting| [[setting, own], [setting, dps], [setting, "ddnm"]];
     assert_eq!(rows, [&of("mask:expand")[..], &of("jpeg:10")[..2]].concat());

@@ -139,9 +139,10 @@ pub fn prior(name: &str, frequency: f32) -> Vec<u8> {
     vipaint_zoo::encode(&header, &entries, &values).unwrap()
 }
 
-/// Names of the files in a folder that begin with `start`, sorted.
+/// Names of the files in a folder that begin with `start`, sorted; none where there is no folder.
 pub fn names(folder: &Path, start: &str) -> Vec<String> {
-    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files =
+        std::fs::read_dir(folder).into_iter().flatten().map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = files.filter(|name| name.starts_with(start)).collect();
     names.sort();
     names
