@@ -1,10 +1,18 @@
 //! What is asked.
 
-use burn::tensor::Device;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
 
 use crate::measurement::Measurement;
 use crate::prior::{Guidance, Prior};
 use crate::{Error, Result};
+
+/// How unlike pictures look, by a network: a term that data may have beside their likelihood, differentiable in both.
+pub trait Perceptual: Send + Sync {
+    /// Distances, one by one, of values measured by the operator: `[batch, c, h, w]` and `[1, c, h, w]` to `[batch]`.
+    fn distance(&self, predicted: Tensor<4>, y: Tensor<4>) -> Tensor<1>;
+}
 
 /// What is asked: a prior, a measurement, a condition.
 #[derive(Clone)]
@@ -15,6 +23,8 @@ pub struct Problem {
     pub measurement: Measurement,
     /// The condition and its strength while sampling.
     pub guidance: Guidance,
+    /// The network that the option `lpips` of a fit weighs.
+    pub perceptual: Option<Arc<dyn Perceptual>>,
 }
 
 impl Problem {
@@ -28,7 +38,15 @@ impl Problem {
         if image != input {
             return Err(Error::Shape { what: "operator input", expected: image.to_vec(), got: input.to_vec() });
         }
-        Ok(Self { prior, measurement, guidance })
+        Ok(Self { prior, measurement, guidance, perceptual: None })
+    }
+
+    /// The network that compares pictures.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn perceptual(&self) -> Result<&dyn Perceptual> {
+        self.perceptual.as_deref().ok_or_else(|| Error::option("lpips", "needs a network that compares pictures"))
     }
 
     /// The device of the measurement, without gradients.

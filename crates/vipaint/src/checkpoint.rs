@@ -20,24 +20,33 @@ pub struct Place {
     pub path: PathBuf,
     /// What tells what a checkpoint itself does not.
     pub preset: Option<&'static Preset>,
+    /// Whether weights are kept in half precision.
+    pub half: bool,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())?;
-        self.preset.map_or(Ok(()), |preset| write!(f, "{SAID}{}", preset.name))
+        self.preset.map_or(Ok(()), |preset| write!(f, "{SAID}{}", preset.name))?;
+        f.write_str(if self.half { HALF } else { "" })
     }
 }
 
 /// Comes between the path and the name of a preset.
 const SAID: &str = ",preset=";
+/// Asks for weights in half precision, last.
+const HALF: &str = ",weights=f16";
 
 impl Place {
-    /// What `PATH` or `PATH,preset=NAME` means; none if nothing is there.
+    /// What `PATH[,preset=NAME][,weights=f16]` means; none if nothing is there.
     ///
     /// # Errors
     /// [`Error::Usage`] when there is no such preset, or nothing to load in a folder.
     pub fn parse(text: &str) -> Result<Option<Self>> {
+        let (text, half) = match text.strip_suffix(HALF) {
+            Some(rest) if !PathBuf::from(text).exists() => (rest, true),
+            _ => (text, false),
+        };
         let (path, preset) = match text.rsplit_once(SAID) {
             Some((path, name)) if !PathBuf::from(text).exists() => (PathBuf::from(path), Some(preset(name)?)),
             _ => (PathBuf::from(text), None),
@@ -45,7 +54,11 @@ impl Place {
         if !path.exists() {
             return Ok(None);
         }
-        let place = Self { path, preset };
+        let place = Self { path, preset, half };
+        if half && place.is_own() {
+            let problem = "weights=f16 is for checkpoints of other programs";
+            return Err(Error::usage("--prior", problem, "leave it out: prior files of this program are small"));
+        }
         if place.path.is_dir() && !place.is_model() {
             let problem =
                 format!("the folder {} holds no weights by the names that diffusers gives", place.path.display());
@@ -70,7 +83,9 @@ impl Place {
     /// [`Error::Input`] says why it cannot be used.
     pub(crate) fn load(&self) -> Result<Loaded> {
         let opened = self.open()?;
-        self.recognise(&opened)?.load().map_err(|error| self.refuse(Some(&opened), &error))
+        let recognised = self.recognise(&opened)?;
+        let loaded = if self.half { recognised.load_halved() } else { recognised.load() };
+        loaded.map_err(|error| self.refuse(Some(&opened), &error))
     }
 
     /// The description of a checkpoint's prior.

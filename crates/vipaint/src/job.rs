@@ -13,6 +13,7 @@ use vipaint_core::prior::{Calls, Condition, Guidance, Prior};
 use vipaint_core::sampler::{Draw, Samples};
 
 use crate::error::{Error, Result};
+use crate::evaluation::perceptual;
 use crate::memory::{self, Sample};
 use crate::picture::Workspace;
 use crate::restore::{Restoration, in_units};
@@ -120,7 +121,10 @@ impl Job {
             }
         };
         let guidance = Guidance { condition, negative, cfg_scale: settings.cfg_scale };
-        let problem = Problem::new(prior, measurement, guidance)?;
+        let mut problem = Problem::new(prior, measurement, guidance)?;
+        if settings.vipaint().is_some_and(|vipaint| vipaint.fit_options().lpips > 0.0) {
+            problem.perceptual = Some(perceptual(&problem)?);
+        }
         Ok(Self { scene, problem, settings, seed })
     }
 

@@ -17,7 +17,38 @@ pub enum Preset {
     Balanced,
     /// The best pictures, at several times the price.
     Best,
+    /// VIPaint as its latent-diffusion release computes it on ImageNet; see docs/method.md.
+    PublishedLdm,
 }
+
+/// [`Preset::PublishedLdm`]: `configs/inpainting/imagenet_config.yaml` and `utils/helper.py` of the release. Its `eta` scales a
+/// variance, and ours a standard deviation; its rate for a log-variance is twice ours for a log-deviation; its gradient is of
+/// a mean over 5 samples.
+const PUBLISHED_LDM: &[(&str, &str)] = &[
+    ("objective", "ldm"),
+    ("keypoints", "550,400"),
+    ("iterations", "50"),
+    ("mc_samples", "5"),
+    ("eta", "0.4472135954999579"), // sqrt(.2)
+    ("beta_prior", "100"),
+    ("beta_hierarchy", "100"),
+    ("lr_mu", "0.1"),
+    ("lr_tau", "0.0005"),
+    ("lr_gamma", "0.01"),
+    ("lr_decay", "0.99"),
+    ("l1", "156.0762651549526"), // 100 / (2 .566^2)
+    ("lpips", "100"),
+    ("init_samples", "0"),
+    ("init_noise", "1.2806248474865698"), // of the encoder 1 and of the top .8
+    ("init_tau", "1.5652475842498528"),   // .7 / sqrt(.2)
+    ("init_gamma", "5"),
+    ("fit_cfg_scale", "1"),
+    ("cfg_scale", "3"),
+    ("zeta", "0.4"), // 2 / 5
+    ("refine_steps", "401"),
+    ("refine_eta", "0.2"),
+    ("weights", "false"),
+];
 
 /// Hyperparameters that presets change.
 struct Changes {
@@ -82,11 +113,15 @@ impl Settings {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
         let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
+        if preset == Preset::PublishedLdm && method.name != "vipaint" {
+            return Err(Error::usage("--preset", "published-ldm is a set for vipaint", "use --method vipaint"));
+        }
         let changes = PRESETS.iter().find(|changes| changes.method == method.name);
         let changes = changes.map_or(&[][..], |changes| match preset {
             Preset::Fast => changes.fast,
             Preset::Balanced => &[],
             Preset::Best => changes.best,
+            Preset::PublishedLdm => PUBLISHED_LDM,
         });
         for (key, value) in changes {
             settings.set(key, value)?;
@@ -235,6 +270,14 @@ mod tests {
             }
         }
         assert!(METHODS.iter().all(|m| PRESETS.iter().any(|changes| changes.method == m.name)));
+    }
+
+    #[test]
+    fn the_published_preset_is_for_vipaint_and_can_be_changed() {
+        let made = |method, pairs: &[(&str, &str)]| Settings::new(method, Preset::PublishedLdm, &sets(pairs), noise());
+        let fit = made("vipaint", &[("l1", "100")]).ok().and_then(|s| s.vipaint()).expect("it fits");
+        assert_eq!((fit.fit_options().l1, fit.fit_options().lpips), (100.0, 100.0));
+        assert!(made("dps", &[]).is_err());
     }
 
     #[test]

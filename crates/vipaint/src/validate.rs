@@ -24,6 +24,7 @@ pub fn ask(raw: cli::Ask) -> Result<Plan> {
         cli::Preset::Fast => Preset::Fast,
         cli::Preset::Balanced => Preset::Balanced,
         cli::Preset::Best => Preset::Best,
+        cli::Preset::PublishedLdm => Preset::PublishedLdm,
     };
     let mut sets = raw.sets.iter().map(|pair| key_value(pair)).collect::<Result<Vec<_>>>()?;
     if let Some(scale) = raw.cfg_scale {

@@ -74,8 +74,15 @@ pub struct Loaded {
 /// # Errors
 /// [`Error::Config`] for what cannot be built, or those of the source.
 pub fn assemble(header: Header, source: &dyn Source) -> Result<Loaded> {
-    let device = Device::flex();
-    let (network, autoencoder) = header.build(&Loader::new(source, &device))?;
+    assemble_from(header, &Loader::new(source, &Device::flex()))
+}
+
+/// [`assemble`] with a loader, which may keep weights in half precision ([`Loader::halved`]).
+///
+/// # Errors
+/// As there.
+pub fn assemble_from(header: Header, loader: &Loader<'_>) -> Result<Loaded> {
+    let (network, autoencoder) = header.build(loader)?;
     let mut prior = with_network(header.clone(), network.clone());
     prior.footprint = Some(footprint(&header)?);
     if let Some(autoencoder) = autoencoder {

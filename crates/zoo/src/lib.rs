@@ -10,6 +10,7 @@ pub mod exec;
 mod file;
 pub mod formats;
 mod header;
+pub mod imagenet;
 pub mod kl_autoencoder;
 mod limits;
 mod loader;
@@ -28,7 +29,9 @@ pub mod unet;
 mod weights_file;
 
 pub use error::{Error, Result};
-pub use file::{Loaded, MAGIC_KEY, assemble, decode, encode, load_bytes, load_file, open_bytes, prior, with_network};
+pub use file::{
+    Loaded, MAGIC_KEY, assemble, assemble_from, decode, encode, load_bytes, load_file, open_bytes, prior, with_network,
+};
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
 pub use loader::{Inventory, Loader, Shape};
 pub use network::{Family, Network};

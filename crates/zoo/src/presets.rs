@@ -6,7 +6,7 @@ use vipaint_core::schedule::Betas;
 
 use crate::diffusers::unet2d;
 use crate::openai::{Config, Transformer};
-use crate::{Family, HEADER_FORMAT, Header, Parameterization, autoencoder, edm};
+use crate::{Family, HEADER_FORMAT, Header, Parameterization, autoencoder, edm, imagenet};
 
 /// A known prior.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +90,11 @@ fn linear() -> Schedule {
     Schedule::vp(Betas::Linear { start: 1e-4, end: 0.02, steps: 1000 })
 }
 
-/// The names of a network's classes. Where they are not known, classes are called by their numbers.
+/// The names of a network's classes. A thousand are taken for ImageNet's; else they are not known, and called by their numbers.
 pub(crate) fn class_names(classes: usize) -> Vec<String> {
+    if classes == imagenet::COUNT {
+        return imagenet::names().map(str::to_owned).collect();
+    }
     (0..classes).map(|class| class.to_string()).collect()
 }
 

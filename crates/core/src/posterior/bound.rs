@@ -56,6 +56,8 @@ pub struct Bound {
     pub widen: Widen,
     /// Directions of [`Widen::Krylov`].
     pub directions: usize,
+    /// Weight of the LPIPS distance that is added to the negative log-likelihood (0 for a bound).
+    pub lpips: f64,
 }
 
 /// The terms as differentiable scalars `[1]`, same signs as [`Terms`].
@@ -132,7 +134,11 @@ impl Bound {
             z = q.land(k, hop.mean, &mut noise);
             x0_hat = prior.x0_hat_at(z.clone(), q.keypoints[k].level, guidance)?;
         }
-        let nll = self.nll(problem, guidance, &z, x0_hat, q.bottom().level)?;
+        let mut nll = self.nll(problem, guidance, &z, x0_hat.clone(), q.bottom().level)?;
+        if self.lpips > 0.0 {
+            let predicted = problem.measurement.operator.apply(prior.autoencoder.decode(x0_hat));
+            nll = nll + problem.perceptual()?.distance(predicted, problem.measurement.y.clone()) * self.lpips;
+        }
 
         let prior_term = match (&upper, upper_x0_hat) {
             (Some(upper), Some(x0_hat)) => upper.kl(x0_hat, q, self.prior_samples),

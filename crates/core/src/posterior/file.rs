@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Adam, Fit, FitOptions, Keypoint, Posterior, Problem, Terms};
+use super::{Adam, Fit, FitOptions, Keypoint, Objective, Posterior, Problem, Terms};
 use crate::measurement::{Likelihood, Measurement};
 use crate::operator::{self, Saved, values};
 use crate::prior::{Condition, Context, Guidance};
@@ -210,7 +210,11 @@ impl Stored {
             guidance,
             extra: header.extra,
             seed: header.seed,
-            posterior: Posterior { keypoints, eta: header.options.eta },
+            posterior: Posterior {
+                keypoints,
+                eta: header.options.eta,
+                unit_top: header.options.objective == Objective::Ldm,
+            },
             options: header.options,
             trace: header.trace,
             adam,

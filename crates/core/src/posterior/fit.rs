@@ -6,12 +6,24 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::bound::TermTensors;
-use super::{Adam, Bound, Init, Posterior, Problem, Terms};
+use super::{Adam, Bound, Init, Posterior, Problem, Terms, published};
 use crate::event::{Event, Observer};
 use crate::guided::{Correction, Walk};
 use crate::moments::Widen;
 use crate::prior::Guidance;
 use crate::{Error, Level, Noise, Result};
+
+/// What a fit minimises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The negative bound of the paper, with its terms weighted.
+    #[default]
+    Bound,
+    /// The loss of the authors' latent-diffusion code, see [`published`]; one time above the top keypoint for each of
+    /// `mc_samples`, so that `grid_steps`, `prior_steps`, `prior_samples` and `widen` say nothing.
+    Ldm,
+}
 
 /// Hyperparameters of a fit. Times are in the schedule's own unit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +70,8 @@ pub struct FitOptions {
     pub init_samples: usize,
     /// Network calls for each of them, from T down to the top keypoint.
     pub init_steps: usize,
-    /// Noise added to the start value of `mu`, in units of the data's standard deviation.
+    /// Noise added to the start value of `mu`, in units of the data's standard deviation; under `objective=ldm` to the top's, as
+    /// it is.
     pub init_noise: f64,
     /// Start value of lower keypoints' `tau` over the prior's standard deviation.
     pub init_tau: f64,
@@ -66,6 +79,13 @@ pub struct FitOptions {
     pub init_gamma: f64,
     /// Guidance strength while fitting.
     pub fit_cfg_scale: f64,
+    /// What is minimised.
+    pub objective: Objective,
+    /// Weight of the LPIPS distance between `y` and `A x_hat` in the data term, in nats under `objective=bound`; a positive one
+    /// needs a network's weights.
+    pub lpips: f64,
+    /// Weight of `mean|y - A x_hat|` under `objective=ldm`, which has no likelihood.
+    pub l1: f64,
 }
 
 impl Default for FitOptions {
@@ -95,6 +115,9 @@ impl Default for FitOptions {
             init_tau: 1.0,
             init_gamma: 3.0,
             fit_cfg_scale: 1.0,
+            objective: Objective::Bound,
+            lpips: 0.0,
+            l1: 100.0,
         }
     }
 }
@@ -136,6 +159,8 @@ impl FitOptions {
             ("lr_gamma", self.lr_gamma),
             ("min_gain", self.min_gain),
             ("init_noise", self.init_noise),
+            ("lpips", self.lpips),
+            ("l1", self.l1),
         ];
         for (name, value) in non_negative {
             if !(value >= 0.0 && value.is_finite()) {
@@ -262,7 +287,9 @@ impl Fit {
         let (mean, variance) = options.start(problem, &levels, seed, observer)?;
         let init = Init { mean, variance, tau: options.init_tau, gamma_logit: options.init_gamma };
         let mut posterior = Posterior::initial(&levels, options.eta, &init)?;
-        if options.init_noise > 0.0 {
+        if options.objective == Objective::Ldm {
+            published::disturb(&mut posterior, options.init_noise, seed, &problem.device());
+        } else if options.init_noise > 0.0 {
             let std = options.init_noise * problem.prior.data_std;
             for (k, keypoint) in posterior.keypoints.iter_mut().enumerate() {
                 let noise = Noise::new(seed, super::PURPOSE_INIT, [k]).normal(problem.prior.shape(), &problem.device());
@@ -282,6 +309,7 @@ impl Fit {
             prior_samples: options.prior_samples,
             widen: options.widen,
             directions: options.directions,
+            lpips: options.lpips,
         };
         let adam = (posterior.keypoints.iter())
             .map(|k| {
@@ -351,7 +379,11 @@ impl Fit {
             k.gamma_logit = k.gamma_logit.as_ref().map(leaf);
         }
         let purpose = super::PURPOSE_FIT + iteration as u64;
-        let terms = self.bound.terms(&tracked, problem, &guidance, (self.seed, purpose))?;
+        let random = (self.seed, purpose);
+        let terms = match self.options.objective {
+            Objective::Bound => self.bound.terms(&tracked, problem, &guidance, random)?,
+            Objective::Ldm => published::as_bound(&tracked, problem, &guidance, &self.options, random)?,
+        };
         problem.prior.check()?;
         let values = terms.values();
         if !values.total().is_finite() {

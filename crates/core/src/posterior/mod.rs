@@ -9,6 +9,7 @@ mod adam;
 mod bound;
 mod file;
 mod fit;
+pub mod published;
 mod weight;
 
 use burn::tensor::{Tensor, activation};
@@ -16,10 +17,10 @@ use burn::tensor::{Tensor, activation};
 pub use adam::Adam;
 pub use bound::{Bound, Terms};
 pub use file::Stored;
-pub use fit::{Fit, FitOptions};
+pub use fit::{Fit, FitOptions, Objective};
 pub use weight::{log_weights, weight_steps};
 
-pub use crate::problem::Problem;
+pub use crate::problem::{Perceptual, Problem};
 
 use crate::chain::{Reverse, reverse};
 use crate::operator::Shape3;
@@ -46,6 +47,8 @@ pub struct Posterior {
     pub keypoints: Vec<Keypoint>,
     /// Scale of the prior's reverse standard deviation between keypoints, see [`reverse`].
     pub eta: f64,
+    /// Whether the top's mean is `sqrt(1 - tau^2) mu`, as under [`Objective::Ldm`], instead of `alpha mu`.
+    pub unit_top: bool,
 }
 
 /// A hop to the next keypoint: `q` says `N(mean, tau^2)` where the prior says `N(prior_mean, prior_std^2)`.
@@ -84,7 +87,7 @@ impl Posterior {
             }
             keypoints.push(Keypoint { level: *level, mu: init.mean.clone(), log_tau: tau.log(), gamma_logit });
         }
-        Ok(Self { keypoints, eta })
+        Ok(Self { keypoints, eta, unit_top: false })
     }
 
     /// Shape of `z`.
@@ -107,7 +110,11 @@ impl Posterior {
     pub fn draw_top(&self, noise: &mut Noise) -> Tensor<4> {
         let top = self.top();
         let eps = noise.normal(self.shape(), &top.mu.device().without_autodiff());
-        top.mu.clone() * top.level.alpha + top.log_tau.clone().exp() * eps
+        let tau = top.log_tau.clone().exp();
+        if self.unit_top {
+            return (tau.clone().square() * -1.0 + 1.0).clamp_min(0.0).sqrt() * top.mu.clone() + tau * eps;
+        }
+        top.mu.clone() * top.level.alpha + tau * eps
     }
 
     /// The hop to keypoint `k` (an index into [`Self::keypoints`], not the top) from the sample `z` at the keypoint above

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::particles::{ParticleOptions, Particles};
 use super::{Correction, Draw, Method, Sampler, Samples, Walk, from_map, in_batches, to_map};
 use crate::event::Observer;
-use crate::posterior::{Fit, FitOptions, Problem, log_weights, weight_steps};
+use crate::posterior::{Fit, FitOptions, Objective, Problem, log_weights, published, weight_steps};
 use crate::{Error, Level, Result};
 
 /// How samples at `t_1` become pictures.
@@ -134,7 +134,11 @@ impl Vipaint {
             let path = q.draw(prior, guidance, noise)?;
             // Before the walk: samples that are complete are kept with their weights when the caller asks to stop.
             let logs = if self.refine.weights { log_weights(fit, problem, &path, indices, tick)? } else { Vec::new() };
-            let z = walk.run(problem, path[path.len() - 1].clone(), noise, tick)?;
+            let z = path[path.len() - 1].clone();
+            let z = match self.fit.objective {
+                Objective::Bound => walk.run(problem, z, noise, tick)?,
+                Objective::Ldm => published::refine(problem, &self.fit, &walk.grid, z, [walk.zeta, walk.eta], tick)?,
+            };
             weights.extend(logs);
             Ok(z)
         })?;

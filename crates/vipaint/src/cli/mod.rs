@@ -225,8 +225,8 @@ pub enum Keep {
 /// How a picture is restored.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// Embedded name (see `vipaint prior list`), file or folder (a checkpoint may need ,preset=NAME after it, see
-    /// docs/checkpoints.md), hf:ORG/REPO (see docs/hub.md), or exec:COMMAND (an external program, see docs/exec.md).
+    /// Embedded name (see `vipaint prior list`), file or folder (a checkpoint may have ,preset=NAME and
+    /// ,weights=f16 after it, see docs/checkpoints.md), hf:ORG/REPO (see docs/hub.md), or exec:COMMAND (an external program, see docs/exec.md).
     #[arg(long, value_name = "PRIOR", default_value = "fashion")]
     pub prior: String,
     /// The class the picture is said to be of: a name or an index of the prior's.
@@ -263,6 +263,7 @@ pub enum Preset {
     Fast,
     Balanced,
     Best,
+    PublishedLdm,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod cases;
 mod networks;
+mod perceptual;
 mod scores;
 mod weights;
 
@@ -20,6 +21,7 @@ pub use cases::{Case, cases};
 pub use weights::{Pulled, WEIGHTS, Weights, folder, pull};
 
 use networks::Networks;
+pub(crate) use perceptual::perceptual;
 
 /// What is evaluated.
 #[derive(Debug)]

@@ -110,7 +110,7 @@ impl Networks {
     }
 }
 
-fn lpips(path: &Path) -> Result<LpipsWeights> {
+pub(super) fn lpips(path: &Path) -> Result<LpipsWeights> {
     let heads = |kind: LpipsKind| {
         let name = format!("lpips-heads-{}", kind.name());
         let missing = || {
@@ -132,7 +132,7 @@ fn checkpoint(path: &Path) -> Result<Checkpoint> {
     Checkpoint::open(path).map_err(|error| Error::input(shown(path), format!("cannot be read ({error})"), again))
 }
 
-fn refuse(name: &str, error: &vipaint_eval::Error) -> Error {
+pub(super) fn refuse(name: &str, error: &vipaint_eval::Error) -> Error {
     let remedy = "give torchvision's weights of AlexNet or VGG-16, or run `vipaint metrics pull`";
     Error::input(name, format!("cannot be used ({error})"), remedy)
 }

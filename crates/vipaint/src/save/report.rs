@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vipaint_core::moments::Widen;
-use vipaint_core::posterior::{Fit, FitOptions};
+use vipaint_core::posterior::{Fit, FitOptions, Objective};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
 
@@ -131,8 +131,12 @@ pub(super) fn bound_in_short(fit: &Fit) -> String {
 
 /// Why the total is no bound, if it is none.
 fn why_no_bound(fit: &Fit) -> Option<&'static str> {
-    let FitOptions { fit_cfg_scale, prior_steps, widen, .. } = &fit.options;
-    if *fit_cfg_scale != 1.0 {
+    let FitOptions { fit_cfg_scale, prior_steps, widen, objective, lpips, .. } = &fit.options;
+    if *objective == Objective::Ldm {
+        Some("objective=ldm is the loss of the release, which bounds nothing")
+    } else if *lpips > 0.0 {
+        Some("lpips adds a distance that is no likelihood")
+    } else if *fit_cfg_scale != 1.0 {
         Some("with guidance other than 1 the reverse steps are no longer those of a normalised model")
     } else if *prior_steps == 0 {
         Some("prior_steps=0 leaves out the prior's term")

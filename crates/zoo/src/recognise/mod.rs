@@ -20,6 +20,7 @@ mod unet2d;
 
 use std::path::Path;
 
+use burn::tensor::Device;
 use serde_json::Value;
 
 pub use opened::{Opened, Part, WHOLE};
@@ -27,7 +28,7 @@ pub use table::{Below, Table};
 
 use crate::formats::Layout;
 use crate::presets::Preset;
-use crate::{Error, Header, Loaded, Result, assemble};
+use crate::{Error, Header, Loaded, Loader, Result, assemble_from};
 
 /// A family of checkpoints.
 pub struct Family {
@@ -129,7 +130,21 @@ impl Recognised<'_> {
     /// # Errors
     /// [`Error`] names the tensor that cannot be used.
     pub fn load(&self) -> Result<Loaded> {
-        let mut loaded = assemble(self.header.clone(), &self.table)?;
+        self.load_from(&Loader::new(&self.table, &Device::flex()))
+    }
+
+    /// [`Self::load`] with packed weights of network and autoencoder in half precision, see [`Loader::halved`]; its hash says so.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_halved(&self) -> Result<Loaded> {
+        let mut loaded = self.load_from(&Loader::new(&self.table, &Device::flex()).halved())?;
+        loaded.prior.hash += "-f16";
+        Ok(loaded)
+    }
+
+    fn load_from(&self, loader: &Loader<'_>) -> Result<Loaded> {
+        let mut loaded = assemble_from(self.header.clone(), loader)?;
         if let Some(reader) = crate::stable_diffusion::reader(self.opened, &self.header)? {
             crate::stable_diffusion::attach(&mut loaded.prior, reader);
         }
