@@ -66,11 +66,12 @@ impl Contender {
         let mut options = (self.method.defaults)();
         self.set(&mut options)?;
         if let Some((_, spend)) = RULES.iter().find(|(name, _)| *name == self.method.name) {
-            for (key, value) in spend(budget, &options, &|key| self.given.iter().any(|(given, _)| given == key)) {
-                options.insert(key.to_owned(), value);
-            }
+            let ruled = spend(budget, &options, &|key| self.given.iter().any(|(given, _)| given == key));
+            options.extend(ruled.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            self.set(&mut options)?;
+            options
+                .extend(ruled.into_iter().filter(|(key, _)| CAPPED.contains(key)).map(|(key, v)| (key.to_owned(), v)));
         }
-        self.set(&mut options)?;
         Ok(options)
     }
 
@@ -92,6 +93,9 @@ impl Contender {
 
 /// Options that follow from a budget and the other options; the function says which of them were given.
 type Rule = fn(&Budget, &Map<String, Value>, &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)>;
+
+/// Options whose given values are heeded by the rule, as the most that it may take.
+const CAPPED: [&str; 1] = ["init_samples"];
 
 /// The rule of each method.
 const RULES: &[(&str, Rule)] = &[
@@ -210,6 +214,14 @@ mod tests {
         // 5 paths over 2 keypoints and 4 samples above them, all with gradients.
         let iterations = (2700 - 8 * (1 + 75) - 6 * 36) / (3 * (5 * 2 + 4));
         assert_eq!(options["iterations"], serde_json::json!(iterations));
+        // As many start samples as 35 % of the budget buy, of those asked for.
+        for (asked, taken) in [(3, 3), (64, 2700 * 35 / 100 / 36)] {
+            let many = Contender::parse(&format!("vipaint init_samples={asked}")).expect("it is well written");
+            assert_eq!(
+                many.options(&budget).expect("it is within its domain")["init_samples"],
+                serde_json::json!(taken)
+            );
+        }
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
         let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");

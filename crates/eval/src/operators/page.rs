@@ -104,7 +104,7 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, command: &str) -> Result<Pa
          {} held-out pictures, measured with Gaussian noise of {} in a range of {:?} (scaled with sums), {} samples each, seed {}. \
          Every method may spend {} forward calls a picture, all samples and a fit together; a vector-Jacobian product counts as two \
          more. Options with alternatives (`|`) are chosen for each operator by the PSNR on {} other pictures. *PSNR* is that of a \
-         sample, over the pixels that are not measured at all where there are some (masks, windows), else over all; *full* over all, \
+         sample, over the pixels that are not measured at all where there are some (masks, windows), else over all, at most that of rounding to 8 bits; *full* over all, \
          *mean* that of the samples' mean; *residual* is the root mean square of y - A x over the noise, 1 for the truth; *diversity* \
          the pixel standard deviation over samples relative to the value range. Leads are those of *{reference}*, paired over \
          pictures. Means ± 95 % intervals, bold where a lead's excludes 0. Pictures are grey and small: LPIPS says nothing about \
@@ -149,8 +149,10 @@ fn bold(lead: Option<&Mean>, digits: usize) -> String {
 /// A line for each operator: every method's PSNR, and the leads.
 fn overview(text: &mut String, summaries: &[Summary], benchmark: &Benchmark) {
     let names: Vec<&str> = benchmark.methods.iter().map(|m| m.name.as_str()).collect();
-    let leads: Vec<String> = names.iter().skip(1).map(|n| format!("lead over {n}")).collect();
-    let _ = writeln!(text, "| operator | {} | {} |", names.join(" | "), leads.join(" | "));
+    // Alternatives are separated by what separates a table's columns.
+    let shown: Vec<String> = names.iter().map(|name| name.replace('|', "\\|")).collect();
+    let leads: Vec<String> = shown.iter().skip(1).map(|name| format!("lead over {name}")).collect();
+    let _ = writeln!(text, "| operator | {} | {} |", shown.join(" | "), leads.join(" | "));
     let _ = writeln!(text, "| --- |{}", " --- |".repeat(names.len() + leads.len()));
     let mut settings: Vec<&str> = summaries.iter().map(|s| s.setting.as_str()).collect();
     settings.dedup();
