@@ -179,6 +179,8 @@ fn populations_have_the_exact_moments() {
         ("vipaint", with("guided"), 2000, 400.0),
         ("vipaint", [&with("guided")[..], &[("widen", "krylov"), ("directions", "2")]].concat(), 2000, 400.0),
         ("vipaint", fewer("chain"), 2000, 400.0),
+        // Where all is Gaussian guided paths need no weights.
+        ("vipaint", [&with("guided")[..], &[("resample_below", "0"), ("paths", "1")]].concat(), 2000, 400.0),
     ] {
         let samples = draw(name, &settings, &problem, n);
         for j in 0..4 {

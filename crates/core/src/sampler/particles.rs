@@ -59,6 +59,9 @@ pub struct ParticleOptions {
     pub path_steps: usize,
     /// How their levels are spaced.
     pub spacing: Spacing,
+    /// The population is resampled when its effective size has fallen below this share, in [0, 1], and at `t_1`. At 0 never, unless
+    /// fewer particles are left than paths: paths are independent then, and their weights are not used.
+    pub resample_below: f64,
     /// Langevin steps at T before them. A chain starts from noise, but where data are scaled large a schedule leaves some signal
     /// at T.
     pub settle_steps: usize,
@@ -67,7 +70,7 @@ pub struct ParticleOptions {
 impl Default for ParticleOptions {
     fn default() -> Self {
         let (proposal, spacing) = (Proposal::Guided, Spacing::Ratio);
-        Self { particles: 0, paths: 1, proposal, path_steps: 40, spacing, settle_steps: 0 }
+        Self { particles: 0, paths: 1, proposal, path_steps: 40, spacing, resample_below: 0.5, settle_steps: 0 }
     }
 }
 
@@ -77,6 +80,7 @@ const SETTLE: f64 = 0.4;
 impl ParticleOptions {
     pub(super) fn validate(&self) -> Result<()> {
         super::at_least_one("paths", self.paths)?;
+        super::in_unit("resample_below", self.resample_below)?;
         if self.path_steps < 2 {
             return Err(Error::option("path_steps", "must be at least 2: T and t_1"));
         }
@@ -161,7 +165,8 @@ impl Particles<'_> {
                     *seen = *now;
                 }
                 (x0_hat, shift) = (look.x0_hat, look.shift.filter(|_| guided));
-                if last || effective(&log_weight) < 0.5 {
+                let (below, fewer) = (self.options.resample_below, self.options.paths > 1);
+                if last && (below > 0.0 || fewer) || effective(&log_weight) < below {
                     let n = if last { self.options.particles } else { log_weight.len() };
                     let chosen = systematic(&log_weight, n, &mut population.picks);
                     z = rows(&z, &chosen);
