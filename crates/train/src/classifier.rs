@@ -64,7 +64,7 @@ pub fn train_classifier(images: &Images, settings: &ClassifierSettings, on: &mut
     };
     let mut state = State::new(weights::gather(&Network::new(&mut Init::seeded(&Device::flex(), settings.seed))));
     let mut order = Order::new(settings.seed, images.len());
-    let pieces = Pieces::new(settings.pieces);
+    let pieces = Pieces::new(settings.pieces)?;
     let size = settings.batch / settings.pieces;
     let (mut sum, mut count) = (0.0, 0);
     while state.images < total {

@@ -45,7 +45,7 @@ pub fn held_out_errors(
             jobs.extend(numbers.chunks(BATCH).map(|chunk| (ratio, class, chunk.to_vec())));
         }
     }
-    let sums = Pieces::new(threads).map(&jobs, |(ratio, class, numbers)| {
+    let sums = Pieces::new(threads)?.map(&jobs, |(ratio, class, numbers)| {
         let condition = if prior.classes.is_empty() { Condition::default() } else { Condition::class(*class) };
         squared_error(prior, images, numbers, *ratio, condition, seed)
     });
