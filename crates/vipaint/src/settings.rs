@@ -19,6 +19,15 @@ pub enum Preset {
     Best,
     /// VIPaint as its latent-diffusion release computes it on ImageNet; see docs/method.md.
     PublishedLdm,
+    /// VIPaint as its Stable Diffusion 3 release computes it; see docs/method.md.
+    PublishedSd3,
+}
+
+impl Preset {
+    /// Whether it is for VIPaint only.
+    fn is_published(self) -> bool {
+        matches!(self, Self::PublishedLdm | Self::PublishedSd3)
+    }
 }
 
 /// [`Preset::PublishedLdm`]: `configs/inpainting/imagenet_config.yaml` and `utils/helper.py` of the release. Its `eta` scales a
@@ -47,6 +56,36 @@ const PUBLISHED_LDM: &[(&str, &str)] = &[
     ("zeta", "0.4"), // 2 / 5
     ("refine_steps", "401"),
     ("refine_eta", "0.2"),
+    ("weights", "false"),
+];
+
+/// [`Preset::PublishedSd3`]: `run.py` and `VIPaint.py` of the release. Keypoints are numbers 500 and 750 of its grid under a shift
+/// of 3.
+const PUBLISHED_SD3: &[(&str, &str)] = &[
+    ("objective", "sd3"),
+    ("keypoints", "0.7507477567298106,0.50199203187251"),
+    ("iterations", "50"),
+    ("mc_samples", "1"),
+    ("prior_steps", "9"),
+    ("eta", "1"),
+    ("beta_prior", "50"), // 100 x .5
+    ("beta_hierarchy", "50"),
+    ("lr_mu", "0.2"),
+    ("lr_tau", "0.2"),
+    ("lr_gamma", "0.2"),
+    ("lr_decay", "1"),
+    ("beta2", "0.999"),
+    ("l2", "250"), // 100 x .05 x 50
+    ("latent", "600"),
+    ("l1", "20"),
+    ("lpips", "1"),
+    ("init_noise", "0.5"),
+    ("init_tau", "1"),
+    ("init_gamma", "1"),
+    ("fit_cfg_scale", "4.5"),
+    ("cfg_scale", "4.5"),
+    ("zeta", "650"),
+    ("refine_steps", "250"),
     ("weights", "false"),
 ];
 
@@ -113,8 +152,8 @@ impl Settings {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
         let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
-        if preset == Preset::PublishedLdm && method.name != "vipaint" {
-            return Err(Error::usage("--preset", "published-ldm is a set for vipaint", "use --method vipaint"));
+        if preset.is_published() && method.name != "vipaint" {
+            return Err(Error::usage("--preset", "is a set for vipaint", "use --method vipaint"));
         }
         let changes = PRESETS.iter().find(|changes| changes.method == method.name);
         let changes = changes.map_or(&[][..], |changes| match preset {
@@ -122,6 +161,7 @@ impl Settings {
             Preset::Balanced => &[],
             Preset::Best => changes.best,
             Preset::PublishedLdm => PUBLISHED_LDM,
+            Preset::PublishedSd3 => PUBLISHED_SD3,
         });
         for (key, value) in changes {
             settings.set(key, value)?;
@@ -273,11 +313,16 @@ mod tests {
     }
 
     #[test]
-    fn the_published_preset_is_for_vipaint_and_can_be_changed() {
+    fn published_presets_are_for_vipaint_and_can_be_changed() {
         let made = |method, pairs: &[(&str, &str)]| Settings::new(method, Preset::PublishedLdm, &sets(pairs), noise());
         let fit = made("vipaint", &[("l1", "100")]).ok().and_then(|s| s.vipaint()).expect("it fits");
         assert_eq!((fit.fit_options().l1, fit.fit_options().lpips), (100.0, 100.0));
         assert!(made("dps", &[]).is_err());
+        let made = |method, pairs: &[(&str, &str)]| Settings::new(method, Preset::PublishedSd3, &sets(pairs), noise());
+        let settings = made("vipaint", &[("iterations", "3")]).expect("it is valid");
+        let fit = settings.vipaint().expect("it fits");
+        assert_eq!((fit.fit_options().iterations, fit.fit_options().l2, settings.cfg_scale), (3, 250.0, 4.5));
+        assert!(made("vipaint", &[("weights", "true")]).is_err() && made("repaint", &[]).is_err());
     }
 
     #[test]
