@@ -144,7 +144,7 @@ impl Job {
         Plan::new(Work {
             prior: &self.problem.prior,
             fit: vipaint.as_ref().map(vipaint_core::sampler::Vipaint::fit_options),
-            draw: amount.map(|amount| (amount.batch, self.settings.cfg_scale)),
+            draw: amount.map(|amount| (amount.batch.min(amount.samples), self.settings.cfg_scale)),
         })
     }
 

@@ -149,7 +149,7 @@ fn little_memory_changes_no_picture() {
     let mut room = setup.json("all/report.json")["memory"]["features_bytes"].as_u64().unwrap() as f64;
     let (mut split, mut recomputed) = (false, false);
     loop {
-        room *= 0.6;
+        room *= 0.95;
         let gib = format!("{:.12}", room / f64::from(1 << 30));
         let said = run(&["-o", "less", "--memory", &gib]);
         if said.code == Some(4) {
