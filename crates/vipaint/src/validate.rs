@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vipaint::save::Folder;
-use vipaint::{Amount, Error, Preset, Result, Settings, names, parse_noise, picture, priors};
+use vipaint::{Amount, Error, Preset, Result, Settings, memory, names, parse_noise, picture, priors};
 
 use vipaint_core::operator::Shrink;
 
@@ -25,6 +25,7 @@ pub fn ask(raw: cli::Ask) -> Result<Plan> {
         cli::Preset::Balanced => Preset::Balanced,
         cli::Preset::Best => Preset::Best,
         cli::Preset::PublishedLdm => Preset::PublishedLdm,
+        cli::Preset::PublishedSd3 => Preset::PublishedSd3,
     };
     let mut sets = raw.sets.iter().map(|pair| key_value(pair)).collect::<Result<Vec<_>>>()?;
     if let Some(scale) = raw.cfg_scale {
@@ -104,6 +105,16 @@ pub fn machine(raw: &cli::Machine) -> Result<()> {
     if raw.device != "cpu" {
         let problem = format!("{} needs the cargo feature `{kind}`, which this build does not have", raw.device);
         return Err(Error::usage("--device", problem, "use --device cpu"));
+    }
+    if let Some(gib) = raw.memory {
+        if !(gib > 0.0 && gib <= 1e6) {
+            return Err(Error::usage(
+                "--memory",
+                format!("must be a positive number of GiB, not {gib}"),
+                "leave it out",
+            ));
+        }
+        memory::limit((gib * f64::from(1 << 30)) as u64);
     }
     let Some(threads) = raw.threads else { return Ok(()) };
     if !(1..=1024).contains(&threads) {

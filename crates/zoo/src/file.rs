@@ -96,7 +96,8 @@ fn footprint(header: &Header) -> Result<Footprint> {
     let side = header.network.shape()[1];
     let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
     let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
-    Ok(Footprint { denoiser: header.network.inventory()?.held_bytes(), decoder })
+    let network = header.network.inventory()?;
+    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

@@ -19,6 +19,7 @@ pub mod openai;
 mod precondition;
 pub mod presets;
 pub mod recognise;
+mod recompute;
 mod resample;
 mod source;
 pub mod stable_diffusion;
@@ -33,7 +34,7 @@ pub use file::{
     Loaded, MAGIC_KEY, assemble, assemble_from, decode, encode, load_bytes, load_file, open_bytes, prior, with_network,
 };
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
-pub use loader::{Inventory, Loader, Shape};
+pub use loader::{Inventory, Loader, Parts, Shape};
 pub use network::{Family, Network};
 pub use precondition::{Edm, EdmScales, Headed, Preconditioning};
 pub use source::{RandomWeights, Renamed, Source};

@@ -39,6 +39,10 @@ pub trait Denoiser: Send + Sync {
     fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Whether features are to be computed again when a gradient is taken, instead of being held; who cannot do so ignores it.
+    /// Results are the same.
+    fn recompute(&self, _on: bool) {}
 }
 
 /// How often the network was evaluated, in samples (a batch of 8 counts 8).
@@ -69,6 +73,9 @@ impl std::ops::Sub for Calls {
 pub struct Footprint {
     /// A call of the denoiser.
     pub denoiser: u64,
+    /// The same if it [recomputes](Denoiser::recompute) its features: what a call holds, and what is added while the gradient of
+    /// one is taken.
+    pub recomputed: [u64; 2],
     /// A call of the decoder; 0 for pixel priors.
     pub decoder: u64,
 }
@@ -174,6 +181,11 @@ impl Prior {
     /// Evaluations so far.
     pub fn calls(&self) -> Calls {
         Calls { denoiser: self.denoiser_calls.load(Ordering::Relaxed), vjp: self.vjp_calls.load(Ordering::Relaxed) }
+    }
+
+    /// Whether the network is to compute its features again when a gradient is taken, see [`Denoiser::recompute`].
+    pub fn recompute(&self, on: bool) {
+        self.denoiser.recompute(on);
     }
 
     /// What failed in a backward pass or in the autoencoder, neither of which can return it: to be asked after those.

@@ -17,12 +17,14 @@ mod frozen;
 mod gate;
 mod layer_norm;
 mod norm;
+mod recomputed;
 pub mod reference;
 
 pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
+pub use recomputed::{Segment, recomputed};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

@@ -31,6 +31,9 @@ pub struct Machine {
     /// cpu, or vulkan, cuda, metal, rocm with the cargo feature of that name.
     #[arg(long, global = true, help_heading = "Machine", value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
+    /// Memory that features may take, in GiB, besides the weights; half of what is free by default. Results do not depend on it.
+    #[arg(long, global = true, help_heading = "Machine", value_name = "GIB", allow_negative_numbers = true)]
+    pub memory: Option<f64>,
     /// Print the report as JSON on stdout, and nothing else there.
     #[arg(long, global = true, help_heading = "Machine")]
     pub json: bool,
@@ -264,6 +267,7 @@ pub enum Preset {
     Balanced,
     Best,
     PublishedLdm,
+    PublishedSd3,
 }
 
 #[derive(Debug, Args)]
