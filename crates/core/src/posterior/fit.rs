@@ -241,7 +241,7 @@ impl FitOptions {
             1 => vec![*top],
             steps => prior.schedule.grid(prior.schedule.top().t, top.t, steps - 1),
         };
-        let walk = Walk { grid, correction: Correction::Inside, zeta: 0.0, eta: 1.0 };
+        let walk = Walk { grid, correction: Correction::Inside, zeta: 1.0, eta: 1.0 };
         let mut noise = Noise::new(seed, super::PURPOSE_INIT, levels.len()..levels.len() + self.init_samples);
         let z = noise.normal(prior.shape(), &problem.device()) * prior.schedule.start_std();
         let (mut step, steps) = (0, walk.grid.len());
