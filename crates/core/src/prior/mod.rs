@@ -4,6 +4,7 @@ pub mod analytic;
 mod autoencoder;
 mod condition;
 mod head;
+mod subspace;
 mod text;
 
 use std::sync::Arc;

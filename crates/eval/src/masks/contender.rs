@@ -118,9 +118,10 @@ fn count(options: &Map<String, Value>, key: &str) -> u64 {
     options.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Not more than 45 % of the budget goes into drawing and 35 % into the start values, up to the default steps of both; the
-/// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
-fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
+/// Not more than 45 % of the budget goes into drawing and 35 % into the start values, up to the default steps of both (or as many
+/// steps of refinement as are given); the rest goes into iterations of the fit. Log-weights are left out: they do not change the
+/// samples.
+fn vipaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let of = |key: &str| count(options, key);
     if of("particles") > 0 && !is(options, "proposal", "chain") {
         return particles(budget, options);
@@ -128,7 +129,11 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bo
     let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let k = if listed > 0 { listed } else { of("k").max(1) };
     let default_refine = RefineOptions::default().refine_steps as u64;
-    let refine = (budget.cost * 45 / 100 / (3 * budget.calls() * budget.samples)).clamp(1, default_refine);
+    let refine = if given("refine_steps") {
+        of("refine_steps")
+    } else {
+        (budget.cost * 45 / 100 / (3 * budget.calls() * budget.samples)).clamp(1, default_refine)
+    };
     let start = 3 * of("init_steps").max(1);
     let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
     let spent = budget.samples * budget.calls() * (k - 1 + 3 * refine) + init_samples * start;

@@ -70,11 +70,7 @@ pub struct BenchGmm {
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub problems: usize,
     /// Rows, separated by commas: presets (all of them: all), or METHOD option=value, lists joined by +.
-    #[arg(
-        long,
-        value_name = "LIST",
-        default_value = "vipaint particles,vipaint K=2,mcgdiff,mcgdiff one particle a sample,dps,pigdm,ddnm,reddiff,daps"
-    )]
+    #[arg(long, value_name = "LIST", default_value = "vipaint,vipaint published,mcgdiff,dps,pigdm")]
     pub methods: String,
     /// Samples for each problem.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 1000)]
@@ -102,6 +98,9 @@ pub struct BenchDataset {
     /// Side of those pictures.
     #[arg(long, value_name = "S", default_value_t = 28)]
     pub side: usize,
+    /// Each becomes the means of its blocks of this many pixels a side: a quarter of the time for 2.
+    #[arg(long, value_name = "F", default_value_t = 1)]
+    pub shrink: usize,
     /// Standard deviation of the Gaussian on each, in a value range of [-1, 1].
     #[arg(long, value_name = "S", default_value_t = 0.3)]
     pub std: f64,

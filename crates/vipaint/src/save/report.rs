@@ -6,6 +6,7 @@ use vipaint_core::posterior::{Fit, FitOptions, Objective, Together};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
 
+use super::credible;
 use super::summary::Summary;
 use crate::job::{Outcome, Stage};
 use crate::memory::{self, Plan};
@@ -45,6 +46,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "batch": outcome.amount.map(|amount| amount.batch),
         },
         "against_truth": against_truth(outcome),
+        "credible_intervals": credible::report(outcome),
         "log_weights": outcome.log_weights,
         "order": outcome.order(),
         "importance": outcome.log_weights.as_deref().filter(|logs| !logs.is_empty()).map(importance),
