@@ -25,6 +25,7 @@ mod norm;
 mod parallel;
 #[cfg(test)]
 mod portable_tests;
+mod resample;
 mod simd;
 #[cfg(test)]
 mod small_tests;
@@ -32,8 +33,9 @@ mod team;
 mod tile;
 
 pub use attention::{Attention, attention, attention_vjp};
-pub use elementwise::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+pub use elementwise::{Activation, activate, activate_vjp, geglu, geglu_vjp, silu, silu_vjp};
 pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};
+pub use resample::{average_pool2, average_pool2_vjp, upsample2, upsample2_vjp};
 pub use team::{map, threads};

@@ -7,6 +7,8 @@ pub(crate) const LANES: usize = 8;
 
 /// Arithmetic on vectors of [`LANES`] values. A value of an implementing type proves that the processor can run it.
 pub(crate) trait Simd: Copy {
+    /// Values of a vector.
+    const LANES: usize = LANES;
     /// A vector.
     type V: Copy;
     /// `x` in every lane.

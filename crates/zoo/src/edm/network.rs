@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::silu;
+use vipaint_nn::ops::{Activation, silu};
 
 use super::Config;
 use super::blocks::Block;
@@ -82,7 +82,7 @@ impl UNet {
             Some(y) => x + y,
             None => x,
         };
-        silu(add(second.forward(silu(first.forward(add(noise, before)))), after))
+        silu(add(second.forward(first.forward_activated(add(noise, before), Activation::Silu)), after))
     }
 
     fn run(&self, x: Tensor<4>, block: &Arc<Block>, embedding: &Arc<Tensor<2>>) -> Tensor<4> {
