@@ -117,7 +117,6 @@ fn close(got: f32, exact: f64, size: f64, what: &str) {
     assert!((f64::from(got) - exact).abs() <= TOLERANCE * size, "{what}: {got} instead of {exact}");
 }
 
-#[test]
 fn forward_matches_double_precision() {
     for case in cases() {
         let exact = case.outputs(usize::MAX, 0, 0.0);
@@ -127,7 +126,6 @@ fn forward_matches_double_precision() {
     }
 }
 
-#[test]
 fn gradients_match_central_differences() {
     // Central differences in double precision, error about 1e-8.
     let step = 1e-4;
@@ -146,7 +144,6 @@ fn gradients_match_central_differences() {
     }
 }
 
-#[test]
 fn a_large_mean_costs_no_accuracy() {
     let norm = GroupNorm { pixels: 4096, channels: 8, groups: 2, eps: 0.0, silu: false };
     let x: Vec<f32> = noise(4096 * 8, 1).iter().map(|x| 1000.0 + x).collect();
@@ -161,7 +158,6 @@ fn a_large_mean_costs_no_accuracy() {
     }
 }
 
-#[test]
 fn bits_do_not_depend_on_batch_or_threads() {
     for case in cases() {
         let all = with_threads(1, || case.run(0, case.batch));
@@ -175,3 +171,10 @@ fn bits_do_not_depend_on_batch_or_threads() {
         }
     }
 }
+
+in_every_version!(
+    forward_matches_double_precision,
+    gradients_match_central_differences,
+    a_large_mean_costs_no_accuracy,
+    bits_do_not_depend_on_batch_or_threads,
+);

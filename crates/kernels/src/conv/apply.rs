@@ -6,7 +6,7 @@
 use super::pack::{Packed, PackedPass};
 use crate::parallel::{Shared, pieces};
 use crate::team::{each, threads};
-use crate::tile::{COLS, ROWS, Start};
+use crate::tile::{COLS, MOST_ROWS, Product, Start};
 
 /// Source values that a block of target pixels may read while a panel of weights stays in the nearest cache.
 const BLOCK_VALUES: usize = 24 * 1024;
@@ -50,7 +50,7 @@ impl Job<'_> {
     /// Blocks of pixels are shared between threads, and where those are few, so are their panels of target channels.
     fn run(&self, rows: usize) {
         let depth = self.map.source.channels;
-        let block = (BLOCK_VALUES / depth).clamp(8 * ROWS, 64 * ROWS) / ROWS * ROWS;
+        let block = (BLOCK_VALUES / depth).clamp(4 * MOST_ROWS, 32 * MOST_ROWS) / MOST_ROWS * MOST_ROWS;
         let blocks = rows.div_ceil(block);
         let panels = self.map.target.channels.div_ceil(COLS);
         let work = rows * depth * self.packed.pass.taps.len() * self.map.target.channels;
@@ -64,45 +64,40 @@ impl Job<'_> {
     /// Computes target pixels `rows` (counted over the batch) in the channels of `panels`.
     fn block(&self, rows: std::ops::Range<usize>, panels: std::ops::Range<usize>) {
         let (depth, channels) = (self.map.source.channels, self.map.target.channels);
-        let taps = self.packed.pass.taps.len();
-        let tiles = rows.len().div_ceil(ROWS);
-        let mut reads = vec![self.zeros.as_ptr(); tiles * taps * ROWS];
-        let mut places = vec![usize::MAX; tiles * ROWS];
+        let (taps, count) = (self.packed.pass.taps.len(), rows.len());
+        let mut reads = vec![self.zeros.as_ptr(); taps * count]; // [tap][row]
+        let mut places = Vec::with_capacity(count);
+        let first = panels.start * COLS;
         for (i, row) in rows.enumerate() {
-            let first = i / ROWS * taps * ROWS + i % ROWS;
-            places[i] = self.row(row, reads.get_mut(first..).unwrap_or_default()); // a pass may have no taps
+            let place = self.row(row, i, count, &mut reads);
+            places.push(self.target.at(place + first));
         }
-        // Rows past the last pixel read zeros and write here.
-        let mut spare = [0.0; COLS];
         let panel_len = taps * depth * COLS;
-        for panel in panels {
-            let first = panel * COLS;
-            let cols = COLS.min(channels - first);
-            let weight = self.packed.weight.panel(panel * panel_len, panel_len);
-            let bias = self.bias.map(|bias| bias[first..][..COLS].as_ptr());
-            let start = match (bias, self.add) {
+        let bias = self.bias.map(|bias| bias[first..panels.end * COLS].as_ptr());
+        let product = Product {
+            a: reads.as_ptr(),
+            step: count,
+            rows: count,
+            taps,
+            depth,
+            pitch: panel_len,
+            start: match (bias, self.add) {
                 (None, false) => Start::Zero,
                 (Some(bias), false) => Start::Bias(bias),
                 (None, true) => Start::Output,
                 (Some(bias), true) => Start::OutputAndBias(bias),
-            };
-            for tile in 0..tiles {
-                let y: [*mut f32; ROWS] = std::array::from_fn(|i| match places[tile * ROWS + i] {
-                    usize::MAX => spare.as_mut_ptr(),
-                    place => self.target.at(place + first),
-                });
-                // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` is a
-                // whole panel; `y` are places of `cols` values, which this task alone computes, or `spare`.
-                unsafe {
-                    let a = reads.as_ptr().add(tile * taps * ROWS);
-                    weight.gather(a, taps, depth, start, y.as_ptr(), cols);
-                }
-            }
-        }
+            },
+            y: places.as_ptr(),
+            cols: channels.min(panels.end * COLS) - first,
+        };
+        let weight = self.packed.weight.panel(panels.start * panel_len, panels.len() * panel_len);
+        // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` holds whole
+        // panels; the places have `cols` values, which this task alone computes.
+        unsafe { weight.gather(&product) };
     }
 
-    /// Sets the pointers of a target pixel, every [`ROWS`]-th of `reads`, and returns where the pixel begins.
-    fn row(&self, row: usize, reads: &mut [*const f32]) -> usize {
+    /// Sets the pointers of a target pixel, the `place`-th of `count` at each tap, and returns where the pixel begins.
+    fn row(&self, row: usize, place: usize, count: usize, reads: &mut [*const f32]) -> usize {
         let (source, target, pass) = (self.map.source, self.map.target, &self.packed.pass);
         let [height, width] = pass.size;
         let (image, i, j) = (row / (height * width), row / width % height, row % width);
@@ -112,7 +107,7 @@ impl Job<'_> {
             // A negative coordinate becomes a large one.
             let (y, x) = ((y + tap.dy) as usize, (x + tap.dx) as usize);
             if y < source.height && x < source.width {
-                reads[t * ROWS] = pixels[(y * source.width + x) * source.channels..].as_ptr();
+                reads[t * count + place] = pixels[(y * source.width + x) * source.channels..].as_ptr();
             }
         }
         let (y, x) = (pass.origin[0] + i * pass.step, pass.origin[1] + j * pass.step);
