@@ -23,6 +23,7 @@ mod layer_norm;
 mod memory;
 mod norm;
 mod parallel;
+mod resample;
 mod simd;
 #[cfg(test)]
 mod small_tests;
@@ -32,9 +33,10 @@ mod tile;
 mod version_tests;
 
 pub use attention::{Attention, attention, attention_vjp};
-pub use elementwise::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+pub use elementwise::{Activation, activate, activate_vjp, geglu, geglu_vjp, silu, silu_vjp};
 pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};
+pub use resample::{average_pool2, average_pool2_vjp, upsample2, upsample2_vjp};
 pub use simd::Version;
 pub use team::{map, threads};

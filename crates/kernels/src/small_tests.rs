@@ -4,14 +4,22 @@
 
 use crate::conv::{Conv, Frozen, forward, input_grad, weight_grad};
 use crate::version_tests::in_version;
-use crate::{Attention, GroupNorm, Tail, Version};
+use crate::{Activation, Attention, GroupNorm, Tail, Version};
 
 fn noise(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect()
 }
 
 fn convolutions() -> Vec<Vec<f32>> {
-    let shapes = [(3, 1, 2, 8, 16), (3, 1, 5, 8, 8), (3, 2, 4, 5, 7), (1, 1, 2, 24, 17), (1, 1, 1, 264, 256)];
+    let shapes = [
+        (3, 1, 2, 8, 16),
+        (3, 1, 5, 8, 8),
+        (3, 2, 4, 5, 7),
+        (3, 1, 3, 17, 3), // to few channels
+        (3, 1, 4, 1, 16), // and from few
+        (1, 1, 2, 24, 17),
+        (1, 1, 1, 264, 256),
+    ];
     let mut results = Vec::new();
     for (kernel, stride, side, c_in, c_out) in shapes {
         // The last is for the single copy of large linear weights, whose training Miri need not see as well.
@@ -31,6 +39,10 @@ fn convolutions() -> Vec<Vec<f32>> {
             layer.apply(&x, true, &mut y);
             layer.input_grad(&g, &mut dx);
             results.extend([y, dx]);
+            let (mut y, mut z, mut dx) = (g.clone(), g.clone(), x.clone());
+            layer.apply_activated(&x, Activation::Gelu, &mut y, Some(&mut z));
+            layer.input_grad_activated(Activation::Gelu, &z, &g, &mut dx);
+            results.extend([y, z, dx]);
         }
         if side % 2 == 0 && stride == 1 {
             let doubled = frozen.after_upsampling();

@@ -3,7 +3,10 @@
 mod common;
 
 use common::noise;
-use vipaint_kernels::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+use vipaint_kernels::{
+    Activation, activate, activate_vjp, average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2,
+    upsample2_vjp,
+};
 
 fn exact(x: f32) -> (f64, f64) {
     let x = f64::from(x);
@@ -95,9 +98,39 @@ fn pooling_averages_and_its_adjoint_spreads() {
     }
 }
 
+fn activations_and_their_derivatives() {
+    // More than a task's values, an odd number.
+    let x: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
+    let g = noise(x.len(), 1);
+    let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let logistic = |a: f64, x: f64| {
+        let s = 1.0 / (1.0 + (-a * x).exp());
+        (x * s, s + a * x * s * (1.0 - s))
+    };
+    for f in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+        let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        activate(f, &x, &mut y);
+        activate_vjp(f, &x, &g, &mut dx);
+        for i in 0..x.len() {
+            let at = f64::from(x[i]);
+            let (value, slope) = match f {
+                Activation::Silu => logistic(1.0, at),
+                Activation::Gelu => (at * normal_cdf(at), normal_cdf(at) + at * density(at)),
+                Activation::QuickGelu => logistic(1.702, at),
+            };
+            // As for SiLU and GEGLU above; of the quick form the argument is rounded, which its slope of at most 1.1 sees.
+            let bound = 4e-7 * at.abs().max(1.0);
+            assert!((f64::from(y[i]) - value).abs() <= bound, "{f:?}({at}) = {} not {value}", y[i]);
+            let (got, slope) = (f64::from(dx[i]), slope * f64::from(g[i]));
+            assert!((got - slope).abs() <= 1e-6, "{f:?}'({at}) is {got}, not {slope}");
+        }
+    }
+}
+
 in_every_version!(
     silu_and_its_derivative,
     upsampling_repeats_and_its_adjoint_sums,
     geglu_and_its_derivatives,
     pooling_averages_and_its_adjoint_spreads,
+    activations_and_their_derivatives,
 );

@@ -3,6 +3,7 @@
 mod apply;
 mod direct_weight_grad;
 mod frozen;
+mod narrow;
 mod pack;
 mod pass;
 mod pixel_blocks;

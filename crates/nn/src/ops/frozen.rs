@@ -78,6 +78,14 @@ impl PackedConv {
         }
     }
 
+    /// The layer of the kernels, where they run.
+    pub(super) fn kernels(&self) -> Option<&Arc<Frozen>> {
+        match &self.0 {
+            Inner::Kernels(frozen) => Some(frozen),
+            Inner::Tensors(_) => None,
+        }
+    }
+
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
         match &self.0 {

@@ -5,7 +5,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::silu;
+use vipaint_nn::ops::{Activation, silu};
 
 use super::Config;
 use super::blocks::Block;
@@ -79,7 +79,7 @@ impl UNet {
             Some(y) => x + y,
             None => x,
         };
-        silu(add(second.forward(silu(first.forward(add(noise, before)))), after))
+        silu(add(second.forward(first.forward_activated(add(noise, before), Activation::Silu)), after))
     }
 
     fn encode(&self, picture: Tensor<4>, embedding: &Tensor<2>) -> (Tensor<4>, Vec<Tensor<4>>) {

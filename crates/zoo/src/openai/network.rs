@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_core::prior::{Condition, Context};
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
 use vipaint_nn::layers::sinusoids;
-use vipaint_nn::ops::{average_pool2, silu, upsample2};
+use vipaint_nn::ops::{Activation, average_pool2, silu, upsample2};
 
 use super::Config;
 use super::transformer::SpatialTransformer;
@@ -90,7 +90,7 @@ impl UNet {
     fn embedding(&self, time: &[f64], conditions: &[Condition], device: &Device) -> Tensor<2> {
         let [first, second] = &self.time;
         let h = sinusoids(time, self.config.model_channels, device);
-        let mut h = second.forward(silu(first.forward(h)));
+        let mut h = second.forward(first.forward_activated(h, Activation::Silu));
         if let Class::Added(table) = &self.class {
             let rows: Vec<_> = conditions.iter().map(|c| c.class.unwrap_or(0)).collect();
             h = h + rows_of(table, &rows);
@@ -100,7 +100,7 @@ impl UNet {
             let values: Vec<f32> =
                 conditions.iter().filter_map(|c| self.text(c)).flat_map(|c| c.pooled.iter().copied()).collect();
             let vector = Tensor::from_data(TensorData::new(values, [conditions.len(), width]), device);
-            h = h + second.forward(silu(first.forward(vector)));
+            h = h + second.forward(first.forward_activated(vector, Activation::Silu));
         }
         silu(h)
     }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::silu;
+use vipaint_nn::ops::{Activation, silu};
 
 use super::Config;
 use crate::Network;
@@ -56,7 +56,7 @@ impl UNet {
     fn embedding(&self, time: &[f64], conditions: &[Condition], device: &Device) -> Tensor<2> {
         let [first, second] = &self.time;
         let time = waves(time, &self.frequencies, !self.config.flip_sin_to_cos, device);
-        let time = second.forward(silu(first.forward(time)));
+        let time = second.forward(first.forward_activated(time, Activation::Silu));
         silu(match &self.classes {
             Some(table) => {
                 let row = |c: &Condition| table.clone().narrow(0, c.class.unwrap_or(0), 1); // `check` asks for one
