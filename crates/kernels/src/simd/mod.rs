@@ -102,17 +102,18 @@ impl Version {
     #[inline]
     pub fn current() -> Self {
         match CURRENT.load(Ordering::Relaxed) {
-            0 => Self::Avx512.limit(),
+            0 => {
+                Self::Avx512.limit();
+                Self::detect()
+            }
             number => Self::ALL[usize::from(number) - 1],
         }
     }
 
-    /// Uses nothing above this version from now on, in all threads, and returns what is used: for tests and comparisons.
-    /// Packed weights serve every version.
-    pub fn limit(self) -> Self {
-        let version = self.min(Self::detect());
-        CURRENT.store(version as u8 + 1, Ordering::Relaxed);
-        version
+    /// Uses nothing above this version from now on, in all threads: for tests and comparisons. Packed weights serve every
+    /// version.
+    pub fn limit(self) {
+        CURRENT.store(self.min(Self::detect()) as u8 + 1, Ordering::Relaxed);
     }
 
     fn detect() -> Self {
