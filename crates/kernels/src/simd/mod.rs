@@ -103,8 +103,12 @@ impl Version {
     pub fn current() -> Self {
         match CURRENT.load(Ordering::Relaxed) {
             0 => {
-                Self::Avx512.limit();
-                Self::detect()
+                let best = Self::detect();
+                // A limit that was set meanwhile stays.
+                match CURRENT.compare_exchange(0, best as u8 + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => best,
+                    Err(number) => Self::ALL[usize::from(number) - 1],
+                }
             }
             number => Self::ALL[usize::from(number) - 1],
         }
