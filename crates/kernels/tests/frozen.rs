@@ -151,7 +151,6 @@ impl Case {
     }
 }
 
-#[test]
 fn layers_match_double_precision() {
     for case in cases() {
         let [y, onto, dx] = case.run(&case.layer());
@@ -167,7 +166,6 @@ fn layers_match_double_precision() {
     }
 }
 
-#[test]
 fn bits_do_not_depend_on_batch_or_threads() {
     for case in cases() {
         let layer = case.layer();
@@ -183,7 +181,6 @@ fn bits_do_not_depend_on_batch_or_threads() {
     }
 }
 
-#[test]
 fn activations_in_the_epilogue_are_those_of_the_values() {
     for case in cases() {
         let layer = case.layer();
@@ -208,3 +205,9 @@ fn activations_in_the_epilogue_are_those_of_the_values() {
         }
     }
 }
+
+in_every_version!(
+    layers_match_double_precision,
+    bits_do_not_depend_on_batch_or_threads,
+    activations_in_the_epilogue_are_those_of_the_values,
+);
