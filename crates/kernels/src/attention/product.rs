@@ -1,6 +1,7 @@
 //! Small matrix products on strided rows.
 
 use crate::conv::turn;
+use crate::memory::zeros;
 use crate::parallel::{Shared, pieces};
 use crate::simd::UNIT;
 use crate::team::{each, parts, threads};
@@ -66,7 +67,7 @@ impl<'a> RowsMut<'a> {
 
 /// `b` as the right factor of [`product`]: its columns by panels of [`COLS`].
 pub(super) fn columns(b: Rows) -> Vec<f32> {
-    let mut packed = vec![0.0; b.len.div_ceil(COLS) * b.count * COLS]; // [panel][row][COLS]
+    let mut packed = zeros(b.len.div_ceil(COLS) * b.count * COLS); // [panel][row][COLS]
     for (panel, values) in packed.chunks_exact_mut(b.count * COLS).enumerate() {
         let first = panel * COLS;
         let cols = COLS.min(b.len - first);
@@ -79,7 +80,7 @@ pub(super) fn columns(b: Rows) -> Vec<f32> {
 
 /// `b^T` as the right factor of [`product`].
 pub(super) fn transposed(b: Rows) -> Vec<f32> {
-    let mut packed = vec![0.0; b.count.div_ceil(COLS) * b.len * COLS]; // [panel of rows][column][COLS]
+    let mut packed = zeros(b.count.div_ceil(COLS) * b.len * COLS); // [panel of rows][column][COLS]
     for (panel, values) in packed.chunks_exact_mut(b.len * COLS).enumerate() {
         let rows = b.part(panel * COLS..b.count.min((panel + 1) * COLS));
         turn_rows(rows.data, rows.stride, [rows.count, b.len], values, COLS);

@@ -110,8 +110,9 @@ impl Job<'_> {
         let (taps, count) = (self.packed.pass.taps.len(), rows.len());
         let (first, last) = (panels.start * COLS, channels.min(panels.end * COLS));
         let mut reads = vec![self.zeros.as_ptr(); taps * count]; // [tap][row]
-        let mut places = Vec::with_capacity(count);
-        self.find(rows, &mut reads, |place| places.push(self.target.at(place + first)));
+        let mut places = vec![0; count];
+        self.find(rows, &mut reads, &mut places);
+        let targets: Vec<*mut f32> = places.iter().map(|place| self.target.at(place + first)).collect();
         let panel_len = taps * depth * COLS;
         let bias = self.end.bias.map(|bias| bias[first..panels.end * COLS].as_ptr());
         let product = Product {
@@ -127,23 +128,21 @@ impl Job<'_> {
                 (None, true) => Start::Output,
                 (Some(bias), true) => Start::OutputAndBias(bias),
             },
-            y: places.as_ptr(),
+            y: targets.as_ptr(),
             cols: last - first,
         };
         let weight = self.packed.weight.panel(panels.start * panel_len, panels.len() * panel_len);
         // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` holds whole
-        // panels; the places have `cols` values, which this task alone computes.
+        // panels; the targets have `cols` values, which this task alone computes.
         unsafe { weight.gather(&product) };
-        self.activate(&places, last - first);
+        self.activate(&places, first..last);
     }
 
-    /// Applies the activation, while the block is in a near cache, to `len` values from each place on.
-    fn activate(&self, places: &[*mut f32], len: usize) {
+    /// Applies the activation, while the block is in a near cache, to some channels of pixels.
+    fn activate(&self, places: &[usize], channels: Range<usize>) {
         let Some(activation) = self.end.activation else { return };
-        let start = self.target.at(0);
         for place in places {
-            // SAFETY: places are in the target.
-            let at = unsafe { place.offset_from_unsigned(start) };
+            let (at, len) = (place + channels.start, channels.len());
             // SAFETY: this task's part of the target; of `before`, which is as long, it is the same part.
             let target = unsafe { self.target.slice(at, len) };
             match &self.before {
@@ -159,24 +158,24 @@ impl Job<'_> {
     }
 
     /// Where target pixels `rows` read, `[tap][row]`, and where each begins. What is outside of the image stays.
-    fn find(&self, rows: Range<usize>, reads: &mut [*const f32], mut begins: impl FnMut(usize)) {
+    fn find(&self, rows: Range<usize>, reads: &mut [*const f32], places: &mut [usize]) {
         let (source, target, pass) = (self.map.source, self.map.target, &self.packed.pass);
         let ([height, width], count) = (pass.size, rows.len());
         // Counted along: divisions for every pixel took as long as a small layer's products.
         let (mut image, mut i, mut j) =
             (rows.start / (height * width), rows.start / width % height, rows.start % width);
-        for row in 0..count {
+        for n in 0..count {
             let pixels = &self.source[image * source.pixels() * source.channels..];
             for (t, tap) in pass.taps.iter().enumerate() {
                 // A negative coordinate becomes a large one.
                 let y = (i * pass.stride).wrapping_add_signed(tap.dy);
                 let x = (j * pass.stride).wrapping_add_signed(tap.dx);
                 if y < source.height && x < source.width {
-                    reads[t * count + row] = pixels[(y * source.width + x) * source.channels..].as_ptr();
+                    reads[t * count + n] = pixels[(y * source.width + x) * source.channels..].as_ptr();
                 }
             }
             let (y, x) = (pass.origin[0] + i * pass.step, pass.origin[1] + j * pass.step);
-            begins(((image * target.height + y) * target.width + x) * target.channels);
+            places[n] = ((image * target.height + y) * target.width + x) * target.channels;
             j += 1;
             if j == width {
                 (i, j) = (i + 1, 0);

@@ -118,14 +118,17 @@ impl Narrow {
     /// The products of pixels with all columns.
     fn multiply(&self, pixels: &[f32], products: &mut [f32]) {
         let (depth, pitch) = (self.source.channels, self.pitch());
+        let count = pixels.len() / depth;
+        if count == 0 {
+            return;
+        }
+        let products = Shared::new(products);
         let rows: Vec<*const f32> = pixels.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
-        let places: Vec<*mut f32> =
-            products.chunks_exact_mut(pitch).take(rows.len()).map(<[f32]>::as_mut_ptr).collect();
-        assert_eq!(places.len(), rows.len(), "a place for the products of each pixel");
+        let places: Vec<*mut f32> = (0..count).map(|i| products.at(i * pitch)).collect();
         let product = Product {
             a: rows.as_ptr(),
-            step: rows.len(),
-            rows: rows.len(),
+            step: 0,
+            rows: count,
             taps: 1,
             depth,
             pitch: depth * COLS,
@@ -133,10 +136,9 @@ impl Narrow {
             y: places.as_ptr(),
             cols: self.panels() * COLS,
         };
-        let weight = self.weight.panel(0, self.panels() * depth * COLS);
-        // SAFETY: each pixel has `depth` values, and each of the panels COLS times as many; from each place on there are more
-        // values than columns.
-        unsafe { weight.gather(&product) };
+        // SAFETY: each pixel has `depth` values and each panel COLS times as many; after each place there is room for the
+        // panels.
+        unsafe { self.weight.panel(0, self.panels() * depth * COLS).gather(&product) };
     }
 }
 
