@@ -107,7 +107,7 @@ impl Case {
         let shift = usize::from(self.doubled);
         let (mut y, mut dx) = (vec![Exact::default(); self.g.len()], vec![Exact::default(); self.x.len()]);
         y.iter_mut().enumerate().for_each(|(i, y)| y.add(f64::from(self.b[i % c_out])));
-        for at_y in 0..y.len() {
+        for (at_y, y) in y.iter_mut().enumerate() {
             let (o, pixel) = (at_y % c_out, at_y / c_out);
             let (j, i) = (pixel % self.conv.out_width(), pixel / self.conv.out_width() % self.conv.out_height());
             let image = pixel / (self.conv.out_width() * self.conv.out_height());
@@ -119,7 +119,7 @@ impl Case {
                 let pixel = (image * (height >> shift) + (row >> shift)) * (width >> shift) + (column >> shift);
                 for c in 0..c_in {
                     let w = f64::from(self.w[((o * c_in + c) * kernel + k) * kernel + l]);
-                    y[at_y].add(f64::from(self.x[pixel * c_in + c]) * w);
+                    y.add(f64::from(self.x[pixel * c_in + c]) * w);
                     dx[pixel * c_in + c].add(f64::from(self.g[at_y]) * w);
                 }
             }

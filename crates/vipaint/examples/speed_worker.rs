@@ -254,7 +254,7 @@ fn lanes() -> usize {
 fn chains(steps: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
     {
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx2,fma,avx512f")]
         fn fastest(steps: usize) -> f32 {
             chains_body::<16>(steps)
         }
