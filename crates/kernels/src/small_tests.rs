@@ -3,7 +3,8 @@
 //! three are the same bits.
 
 use crate::conv::{Conv, Frozen, forward, input_grad, weight_grad};
-use crate::{Activation, Attention, GroupNorm, Tail};
+use crate::version_tests::in_version;
+use crate::{Activation, Attention, GroupNorm, Tail, Version};
 
 fn noise(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect()
@@ -101,11 +102,13 @@ fn others() -> Vec<Vec<f32>> {
 
 #[test]
 fn small_shapes_give_the_same_bits_on_one_thread_and_on_three() {
-    let run = |threads| {
+    let run = |version, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| [convolutions(), others()].concat())
+        in_version(version, || pool.install(|| [convolutions(), others()].concat()))
     };
-    let one = run(1);
-    assert!(one.iter().flatten().all(|x| x.is_finite()));
-    assert_eq!(one, run(3));
+    for version in Version::available() {
+        let one = run(version, 1);
+        assert!(one.iter().flatten().all(|x| x.is_finite()));
+        assert_eq!(one, run(version, 3), "{version:?}");
+    }
 }

@@ -14,7 +14,6 @@ fn exact(x: f32) -> (f64, f64) {
     (x * s, s * (1.0 + x * (1.0 - s)))
 }
 
-#[test]
 fn silu_and_its_derivative() {
     // Odd length, so that some values miss the vector loop; then the ends of the range.
     let mut x: Vec<f32> = (-4000..4001).map(|i| i as f32 * 0.005).collect();
@@ -34,7 +33,6 @@ fn silu_and_its_derivative() {
     }
 }
 
-#[test]
 fn upsampling_repeats_and_its_adjoint_sums() {
     for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 4, 2, 16)] {
         let x = noise(batch * height * width * channels, 1);
@@ -61,7 +59,6 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 + h / 3.0 * (density(0.0) + inner + density(x))
 }
 
-#[test]
 fn geglu_and_its_derivatives() {
     // More than a task's values, an odd number; then the ends of the range.
     let mut gate: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
@@ -83,7 +80,6 @@ fn geglu_and_its_derivatives() {
     }
 }
 
-#[test]
 fn pooling_averages_and_its_adjoint_spreads() {
     for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 4, 2, 16)] {
         let g = noise(batch * height * width * channels, 1);
@@ -102,7 +98,6 @@ fn pooling_averages_and_its_adjoint_spreads() {
     }
 }
 
-#[test]
 fn activations_and_their_derivatives() {
     // More than a task's values, an odd number.
     let x: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
@@ -131,3 +126,11 @@ fn activations_and_their_derivatives() {
         }
     }
 }
+
+in_every_version!(
+    silu_and_its_derivative,
+    upsampling_repeats_and_its_adjoint_sums,
+    geglu_and_its_derivatives,
+    pooling_averages_and_its_adjoint_spreads,
+    activations_and_their_derivatives,
+);

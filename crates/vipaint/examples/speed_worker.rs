@@ -22,6 +22,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vipaint::demo::Examples;
 use vipaint::{Amount, Job, Preset, Request, Settings, parse_noise};
 use vipaint_core::prior::{Calls, Condition};
+use vipaint_kernels::Version;
 use vipaint_nn::ops::{External, PackedConv, conv2d_frozen, external};
 use vipaint_zoo::{Family, Inventory, Loader, RandomWeights, Source, presets};
 
@@ -240,29 +241,41 @@ fn multiply_adds(threads: usize) -> Result<f64> {
     if sums.iter().any(|sum| !sum.is_finite()) {
         return Err("the sums must stay finite".into());
     }
-    Ok((threads * STEPS * CHAINS * LANES) as f64 / seconds / 1e9)
+    Ok((threads * STEPS * CHAINS * lanes()) as f64 / seconds / 1e9)
 }
 
 const CHAINS: usize = 12;
-const LANES: usize = 8;
+
+/// Lanes of the processor's vectors.
+fn lanes() -> usize {
+    if Version::current() == Version::Avx512 { 16 } else { 8 }
+}
 
 fn chains(steps: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    {
+        #[target_feature(enable = "avx2,fma,avx512f")]
+        fn fastest(steps: usize) -> f32 {
+            chains_body::<16>(steps)
+        }
         #[target_feature(enable = "avx2,fma")]
         fn fast(steps: usize) -> f32 {
-            chains_body(steps)
+            chains_body::<8>(steps)
         }
         // SAFETY: the features were found.
-        return unsafe { fast(steps) };
+        match Version::current() {
+            Version::Avx512 => return unsafe { fastest(steps) },
+            Version::Avx2 => return unsafe { fast(steps) },
+            Version::Portable => {}
+        }
     }
-    chains_body(steps)
+    chains_body::<8>(steps)
 }
 
 // It must be compiled with the features of its caller.
 #[allow(clippy::inline_always)]
 #[inline(always)]
-fn chains_body(steps: usize) -> f32 {
+fn chains_body<const LANES: usize>(steps: usize) -> f32 {
     let mut sums = [[0f32; LANES]; CHAINS];
     let (a, b) = (std::hint::black_box([0.5f32; LANES]), std::hint::black_box([0.25f32; LANES]));
     for _ in 0..steps {

@@ -7,7 +7,7 @@ use super::pack::{Packed, PackedPass};
 use crate::elementwise::{Activation, activate, activate_here, activate_piece};
 use crate::parallel::{Shared, pieces};
 use crate::team::{each, parts, threads};
-use crate::tile::{COLS, ROWS, Start};
+use crate::tile::{COLS, MOST_ROWS, Product, Start};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -93,7 +93,7 @@ impl Job<'_> {
     /// Blocks of pixels are shared between threads, and where those are few, so are their panels of target channels.
     fn run(&self, rows: usize) {
         let depth = self.map.source.channels;
-        let block = (BLOCK_VALUES / depth).clamp(8 * ROWS, 64 * ROWS) / ROWS * ROWS;
+        let block = (BLOCK_VALUES / depth).clamp(4 * MOST_ROWS, 32 * MOST_ROWS) / MOST_ROWS * MOST_ROWS;
         let blocks = rows.div_ceil(block);
         let panels = self.map.target.channels.div_ceil(COLS);
         let work = rows * depth * self.packed.pass.taps.len() * self.map.target.channels;
@@ -108,39 +108,34 @@ impl Job<'_> {
     fn block(&self, rows: Range<usize>, panels: Range<usize>) {
         let (depth, channels) = (self.map.source.channels, self.map.target.channels);
         let (taps, count) = (self.packed.pass.taps.len(), rows.len());
-        let tiles = count.div_ceil(ROWS);
-        let mut reads = vec![self.zeros.as_ptr(); tiles * taps * ROWS];
-        let mut places = vec![usize::MAX; tiles * ROWS];
-        self.find(rows, &mut reads, &mut places);
-        // Rows past the last pixel read zeros and write here.
-        let mut spare = [0.0; COLS];
-        let panel_len = taps * depth * COLS;
         let (first, last) = (panels.start * COLS, channels.min(panels.end * COLS));
-        for panel in panels {
-            let first = panel * COLS;
-            let cols = COLS.min(channels - first);
-            let weight = self.packed.weight.panel(panel * panel_len, panel_len);
-            let bias = self.end.bias.map(|bias| bias[first..][..COLS].as_ptr());
-            let start = match (bias, self.end.add) {
+        let mut reads = vec![self.zeros.as_ptr(); taps * count]; // [tap][row]
+        let mut places = vec![0; count];
+        self.find(rows, &mut reads, &mut places);
+        let targets: Vec<*mut f32> = places.iter().map(|place| self.target.at(place + first)).collect();
+        let panel_len = taps * depth * COLS;
+        let bias = self.end.bias.map(|bias| bias[first..panels.end * COLS].as_ptr());
+        let product = Product {
+            a: reads.as_ptr(),
+            step: count,
+            rows: count,
+            taps,
+            depth,
+            pitch: panel_len,
+            start: match (bias, self.end.add) {
                 (None, false) => Start::Zero,
                 (Some(bias), false) => Start::Bias(bias),
                 (None, true) => Start::Output,
                 (Some(bias), true) => Start::OutputAndBias(bias),
-            };
-            for tile in 0..tiles {
-                let y: [*mut f32; ROWS] = std::array::from_fn(|i| match places[tile * ROWS + i] {
-                    usize::MAX => spare.as_mut_ptr(),
-                    place => self.target.at(place + first),
-                });
-                // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` is a
-                // whole panel; `y` are places of `cols` values, which this task alone computes, or `spare`.
-                unsafe {
-                    let a = reads.as_ptr().add(tile * taps * ROWS);
-                    weight.gather(a, taps, depth, start, y.as_ptr(), cols);
-                }
-            }
-        }
-        self.activate(&places[..count], first..last);
+            },
+            y: targets.as_ptr(),
+            cols: last - first,
+        };
+        let weight = self.packed.weight.panel(panels.start * panel_len, panels.len() * panel_len);
+        // SAFETY: each pointer read is the start of a source pixel or of `zeros`, `depth` values; `weight` holds whole
+        // panels; the targets have `cols` values, which this task alone computes.
+        unsafe { weight.gather(&product) };
+        self.activate(&places, first..last);
     }
 
     /// Applies the activation, while the block is in a near cache, to some channels of pixels.
@@ -162,22 +157,21 @@ impl Job<'_> {
         }
     }
 
-    /// Where target pixels `rows` read, `[tile][tap][ROWS]`, and where each begins. What is outside of the image stays.
+    /// Where target pixels `rows` read, `[tap][row]`, and where each begins. What is outside of the image stays.
     fn find(&self, rows: Range<usize>, reads: &mut [*const f32], places: &mut [usize]) {
         let (source, target, pass) = (self.map.source, self.map.target, &self.packed.pass);
-        let ([height, width], taps) = (pass.size, pass.taps.len());
+        let ([height, width], count) = (pass.size, rows.len());
         // Counted along: divisions for every pixel took as long as a small layer's products.
         let (mut image, mut i, mut j) =
             (rows.start / (height * width), rows.start / width % height, rows.start % width);
-        for n in 0..rows.len() {
+        for n in 0..count {
             let pixels = &self.source[image * source.pixels() * source.channels..];
-            let first = n / ROWS * taps * ROWS + n % ROWS;
             for (t, tap) in pass.taps.iter().enumerate() {
                 // A negative coordinate becomes a large one.
                 let y = (i * pass.stride).wrapping_add_signed(tap.dy);
                 let x = (j * pass.stride).wrapping_add_signed(tap.dx);
                 if y < source.height && x < source.width {
-                    reads[first + t * ROWS] = pixels[(y * source.width + x) * source.channels..].as_ptr();
+                    reads[t * count + n] = pixels[(y * source.width + x) * source.channels..].as_ptr();
                 }
             }
             let (y, x) = (pass.origin[0] + i * pass.step, pass.origin[1] + j * pass.step);

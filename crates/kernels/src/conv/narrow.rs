@@ -12,7 +12,7 @@ use super::storage::Values;
 use crate::parallel::{Shared, pieces, with_scratch};
 use crate::simd::{Simd, multiversion};
 use crate::team::each;
-use crate::tile::{COLS, ROWS, Start};
+use crate::tile::{COLS, Product, Start};
 use std::ops::Range;
 
 /// Products of a block of pixels, in values.
@@ -103,7 +103,7 @@ impl Narrow {
         let first = self.taps.iter().map(|tap| reach(rows.start, tap)).min().unwrap_or(0);
         let last = self.taps.iter().map(|tap| reach(rows.end, tap)).max().unwrap_or(0).max(first);
         let pixels = (last - first) * self.source.width;
-        with_scratch(pixels.next_multiple_of(ROWS) * self.pitch(), |products| {
+        with_scratch(pixels * self.pitch(), |products| {
             let source = &source[first * self.source.width * self.source.channels..];
             self.multiply(&source[..pixels * self.source.channels], products);
             let row_len = self.target.width * self.target.channels;
@@ -123,18 +123,22 @@ impl Narrow {
             return;
         }
         let products = Shared::new(products);
-        for panel in 0..self.panels() {
-            let weight = self.weight.panel(panel * depth * COLS, depth * COLS);
-            for tile in (0..count).step_by(ROWS) {
-                // Rows past the last pixel repeat it: nobody reads their products.
-                let rows: [*const f32; ROWS] =
-                    std::array::from_fn(|i| pixels[(tile + i).min(count - 1) * depth..].as_ptr());
-                let places: [*mut f32; ROWS] = std::array::from_fn(|i| products.at((tile + i) * pitch + panel * COLS));
-                // SAFETY: each pixel has `depth` values and the panel COLS times as many; there is room for the rows rounded up
-                // to ROWS, and after each place for COLS values.
-                unsafe { weight.gather(rows.as_ptr(), 1, depth, Start::Zero, places.as_ptr(), COLS) };
-            }
-        }
+        let rows: Vec<*const f32> = pixels.chunks_exact(depth).map(<[f32]>::as_ptr).collect();
+        let places: Vec<*mut f32> = (0..count).map(|i| products.at(i * pitch)).collect();
+        let product = Product {
+            a: rows.as_ptr(),
+            step: 0,
+            rows: count,
+            taps: 1,
+            depth,
+            pitch: depth * COLS,
+            start: Start::Zero,
+            y: places.as_ptr(),
+            cols: self.panels() * COLS,
+        };
+        // SAFETY: each pixel has `depth` values and each panel COLS times as many; after each place there is room for the
+        // panels.
+        unsafe { self.weight.panel(0, self.panels() * depth * COLS).gather(&product) };
     }
 }
 

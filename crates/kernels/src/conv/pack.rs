@@ -4,6 +4,7 @@ use super::narrow::Narrow;
 use super::pass::{self, Pass};
 use super::storage::Values;
 use super::{Conv, Image};
+use crate::memory::zeros;
 use crate::team::parts;
 use crate::tile::COLS;
 
@@ -55,7 +56,7 @@ impl Packed {
         }
         let pack = |pass: Pass| {
             let panel_len = pass.taps.len() * source.channels * COLS;
-            let mut packed = vec![0.0; target.channels.div_ceil(COLS) * panel_len];
+            let mut packed = zeros(target.channels.div_ceil(COLS) * panel_len);
             if panel_len > 0 {
                 parts(&mut packed, panel_len, |panel, values| {
                     let first = panel * COLS;
