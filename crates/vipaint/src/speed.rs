@@ -77,7 +77,11 @@ impl Cost {
                 let entries = header.entries()?;
                 let mine = entries.iter().filter(|entry| of_decoder(&entry.name) == decode);
                 let multiply_adds = (!decode).then(|| header.network.multiply_adds());
-                Self { parameters: mine.map(|entry| entry.shape.iter().product::<usize>()).sum(), multiply_adds, held: None }
+                Self {
+                    parameters: mine.map(|entry| entry.shape.iter().product::<usize>()).sum(),
+                    multiply_adds,
+                    held: None,
+                }
             }
         }))
     }
