@@ -6,7 +6,6 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vipaint_core::Schedule;
 use vipaint_core::prior::{Condition, Prior};
-use vipaint_nn::layers::weights::Entry;
 use vipaint_zoo::{Inventory, Loader, RandomWeights, Source as _, presets::Preset};
 
 use crate::error::{Error, Result};
@@ -78,7 +77,11 @@ impl Cost {
                 let entries = header.entries()?;
                 let mine = entries.iter().filter(|entry| of_decoder(&entry.name) == decode);
                 let multiply_adds = (!decode).then(|| header.network.multiply_adds());
-                Self { parameters: mine.map(Entry::len).sum(), multiply_adds, held: None }
+                Self {
+                    parameters: mine.map(|entry| entry.shape.iter().product::<usize>()).sum(),
+                    multiply_adds,
+                    held: None,
+                }
             }
         }))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, Tensor};
-use vipaint_nn::ops::recomputed;
+use vipaint_nn::ops::{boundary, recomputed};
 
 /// The switch of a network.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Recompute {
         run: fn(&P, &C, Tensor<4>) -> Tensor<4>,
     ) -> Tensor<4> {
         if !self.on() {
-            return run(part, constants, x);
+            return run(part, constants, boundary(x));
         }
         let (part, constants) = (part.clone(), constants.clone());
         recomputed(x, Arc::new(move |x| run(&part, &constants, x)))

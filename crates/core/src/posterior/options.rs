@@ -146,10 +146,15 @@ impl FitOptions {
                 return Err(Error::option(name, "must be at least 1"));
             }
         }
-        // What lists are made of; samples are limited by memory.
-        let listed =
-            ["k", "grid_steps", "init_steps"].map(|name| positive_counts.into_iter().find(|(n, _)| *n == name));
-        for (name, value) in listed.into_iter().flatten().chain([("prior_steps", self.prior_steps)]) {
+        // What lists are made of.
+        let listed = ["k", "grid_steps", "init_steps", "mc_samples"];
+        let listed = listed.map(|name| positive_counts.into_iter().find(|(n, _)| *n == name));
+        let others = [
+            ("prior_steps", self.prior_steps),
+            ("prior_samples", self.prior_samples),
+            ("init_samples", self.init_samples),
+        ];
+        for (name, value) in listed.into_iter().flatten().chain(others) {
             if value > MOST {
                 return Err(Error::option(name, format!("must be at most {MOST}, got {value}")));
             }

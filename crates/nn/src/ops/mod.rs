@@ -26,7 +26,7 @@ pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
-pub use recomputed::{Segment, recomputed};
+pub use recomputed::{Segment, boundary, recomputed};
 pub use vipaint_kernels::Activation;
 
 use burn::backend::Dispatch;

@@ -16,7 +16,7 @@ use burn_flex::FlexTensor;
 pub type Segment = Arc<dyn Fn(Tensor<4>) -> Tensor<4> + Send + Sync>;
 
 /// `segment(x)`, of which only `x` is held until the gradient is taken, for one more forward pass then. Values and gradients are
-/// those of `segment(x)`, bit for bit.
+/// those of `segment(boundary(x))`, bit for bit.
 ///
 /// On the CPU backend in single precision; elsewhere, and where nothing is tracked, it is `segment(x)` itself.
 pub fn recomputed(x: Tensor<4>, segment: Segment) -> Tensor<4> {
@@ -25,6 +25,15 @@ pub fn recomputed(x: Tensor<4>, segment: Segment) -> Tensor<4> {
     }
     let y = segment(x.clone().inner()).autodiff();
     Tensor::from_dispatch(<Dispatch as Recompute>::recompute(x.into_dispatch(), y.into_dispatch(), Again(segment)))
+}
+
+/// `x` itself. The gradients that reach it through the result are added up on their own before those that reach it otherwise: sums in
+/// floating point depend on their order.
+pub fn boundary(x: Tensor<4>) -> Tensor<4> {
+    if !x.is_tracked() || !super::on_flex(&x) {
+        return x;
+    }
+    Tensor::from_dispatch(<Dispatch as Recompute>::boundary(x.into_dispatch()))
 }
 
 /// A segment to be run again.
@@ -60,11 +69,18 @@ fn lifted(x: &FlexTensor) -> Tensor<4> {
 pub trait Recompute: Backend {
     /// `y`, which `again` makes of `x`.
     fn recompute(x: FloatTensor<Self>, y: FloatTensor<Self>, again: Again) -> FloatTensor<Self>;
+
+    /// `x`, another node of the graph.
+    fn boundary(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 impl Recompute for Flex {
     fn recompute(_: FlexTensor, y: FlexTensor, _: Again) -> FlexTensor {
         y
+    }
+
+    fn boundary(x: FlexTensor) -> FlexTensor {
+        x
     }
 }
 
@@ -83,12 +99,34 @@ impl Backward<Flex, 1> for RecomputeBackward {
     }
 }
 
+#[derive(Debug)]
+struct BoundaryBackward;
+
+impl Backward<Flex, 1> for BoundaryBackward {
+    type State = ();
+
+    fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let v = grads.consume::<Flex>(&ops.node);
+        if let [Some(node)] = ops.parents {
+            grads.register::<Flex>(node.id, v);
+        }
+    }
+}
+
 impl<C: CheckpointStrategy> Recompute for Autodiff<Flex, C> {
     fn recompute(x: FloatTensor<Self>, y: FloatTensor<Self>, again: Again) -> FloatTensor<Self> {
         let ((x, node), (y, _)) = (x.into_parts(), y.into_parts());
         match RecomputeBackward.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish((x, again), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn boundary(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        match BoundaryBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((), x),
+            OpsKind::UnTracked(prep) => prep.finish(x),
         }
     }
 }

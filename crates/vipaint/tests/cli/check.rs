@@ -104,9 +104,9 @@ fn embedded_priors_are_measured_with_their_weights_and_with_random_ones() {
     let setup = Setup::new();
     for (prior, more) in [
         ("avatars", &[][..]),
-        ("avatars", &["--decode"]),
-        ("avatars", &["--random-weights", "--size", "8", "--batch", "2"]),
-        ("fashion", &["--random-weights", "--size", "16"]),
+        ("avatars", &["--decode"][..]),
+        ("avatars", &["--random-weights", "--size", "8", "--batch", "2"][..]),
+        ("fashion", &["--random-weights", "--size", "16"][..]),
     ] {
         let said = setup.run(&[&["prior", "bench", prior, "--rounds", "1", "--json"], more].concat());
         assert_eq!(said.code, Some(0), "{prior} {more:?}: {}", said.stderr);
