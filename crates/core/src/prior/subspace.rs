@@ -122,9 +122,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
+        (0..LANES).for_each(|i| sums[i] += a[i] * b[i]);
     }
     sums.iter().sum::<f32>() + rest
 }

@@ -161,7 +161,8 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
     let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
-    let path_steps = (each * if krylov { 75 } else { 60 } / 100 / step).max(2);
+    let share = if krylov { 75 } else { 60 };
+    let path_steps = (each * share / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
     vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }
