@@ -91,7 +91,9 @@ impl Subspace {
                 *share = gap * half + w;
                 top = top.max(*share);
             }
-            shares.iter_mut().for_each(|share| *share = (*share - top).exp());
+            for share in &mut shares {
+                *share = (*share - top).exp();
+            }
             let sum: f32 = shares.iter().sum();
             let mut mean = vec![0.0f32; d];
             for (share, at) in shares.iter_mut().zip(self.coordinates.chunks_exact(d)) {
@@ -107,7 +109,9 @@ impl Subspace {
                 }
             }
             let on_z = g.on_z as f32;
-            z.iter_mut().for_each(|z| *z *= on_z);
+            for z in z.iter_mut() {
+                *z *= on_z;
+            }
             for (e, m) in self.basis.iter().zip(&mean) {
                 let m = g.on_mean as f32 * m;
                 z.iter_mut().zip(e).for_each(|(z, e)| *z += m * e);
