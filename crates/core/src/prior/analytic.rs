@@ -68,6 +68,7 @@ pub struct Mixture {
 
 /// How a sample is compared with the means.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // there is one for each prior
 enum Comparison {
     /// By inner products with all of them, relative to their average.
     Direct {

@@ -35,7 +35,7 @@ impl Subspace {
             return None;
         }
         let means: Vec<Vec<f64>> = means.chunks(n).map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
-        let basis = span(&means)?;
+        let basis = span(&means).filter(|basis| !basis.is_empty())?;
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let coordinates = means.iter().flat_map(|m| basis.iter().map(move |e| dot(m, e) as f32)).collect();
         let basis: Vec<Vec<f32>> = basis.iter().map(|e| e.iter().map(|v| *v as f32).collect()).collect();
@@ -82,19 +82,21 @@ impl Subspace {
         let d = self.basis.len();
         let mut covariance = Vec::new();
         let mut shares = vec![0.0f32; log_weights.len()];
-        for (z, g) in z.chunks_exact_mut(n.max(1)).zip(gains) {
+        for (z, g) in z.chunks_exact_mut(n).zip(gains) {
             let along: Vec<f32> = self.basis.iter().map(|e| dot(z, e)).collect();
             let (alpha, half) = (g.alpha as f32, (-0.5 / g.v) as f32);
             let mut top = f32::NEG_INFINITY;
-            for ((share, w), mean) in shares.iter_mut().zip(log_weights).zip(self.coordinates.chunks_exact(d.max(1))) {
+            for ((share, w), mean) in shares.iter_mut().zip(log_weights).zip(self.coordinates.chunks_exact(d)) {
                 let gap: f32 = along.iter().zip(mean).map(|(a, m)| (a - alpha * m).powi(2)).sum();
                 *share = gap * half + w;
                 top = top.max(*share);
             }
-            shares.iter_mut().for_each(|share| *share = (*share - top).exp());
+            for share in &mut shares {
+                *share = (*share - top).exp();
+            }
             let sum: f32 = shares.iter().sum();
             let mut mean = vec![0.0f32; d];
-            for (share, at) in shares.iter_mut().zip(self.coordinates.chunks_exact(d.max(1))) {
+            for (share, at) in shares.iter_mut().zip(self.coordinates.chunks_exact(d)) {
                 *share /= sum;
                 mean.iter_mut().zip(at).for_each(|(mean, at)| *mean += *share * at);
             }
@@ -107,7 +109,9 @@ impl Subspace {
                 }
             }
             let on_z = g.on_z as f32;
-            z.iter_mut().for_each(|z| *z *= on_z);
+            for z in z.iter_mut() {
+                *z *= on_z;
+            }
             for (e, m) in self.basis.iter().zip(&mean) {
                 let m = g.on_mean as f32 * m;
                 z.iter_mut().zip(e).for_each(|(z, e)| *z += m * e);
@@ -122,9 +126,7 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
+        (0..LANES).for_each(|i| sums[i] += a[i] * b[i]);
     }
     sums.iter().sum::<f32>() + rest
 }

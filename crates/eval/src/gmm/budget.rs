@@ -113,6 +113,9 @@ pub const PRESETS: &[Preset] = &[
         fitted(b, "isotropic")
     }),
     preset("vipaint fitted jacobian", "vipaint", "the same, widened by the Jacobian", |b| fitted(b, "jacobian")),
+    preset("vipaint fitted plug-in", "vipaint", "the same, not widened: the published likelihood", |b| {
+        fitted(b, "none")
+    }),
     preset(
         "vipaint published",
         "vipaint",

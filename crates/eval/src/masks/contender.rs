@@ -151,8 +151,8 @@ fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
     options.get(key).and_then(Value::as_str) == Some(word)
 }
 
-/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
-/// cost depends on the measurement: its steps are as given.
+/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths (60 % without the Jacobian), the rest into refinement.
+/// The whole Jacobian's cost depends on the measurement: its steps are as given.
 fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
     if is(options, "widen", "jacobian") {
         return Vec::new();
@@ -161,7 +161,8 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
     let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
-    let path_steps = (each * 75 / 100 / step).max(2);
+    let share = if krylov { 75 } else { 60 };
+    let path_steps = (each * share / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
     vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }

@@ -114,7 +114,7 @@ pub struct BenchDataset {
     #[arg(
         long,
         value_name = "LIST",
-        default_value = "vipaint particles=39 widen=krylov k=1,vipaint k=2,dps zeta=2,dps zeta=8,pigdm,ddnm,daps ode_steps=2,mcgdiff"
+        default_value = "vipaint particles=39 widen=krylov k=1,dps zeta=1,dps zeta=2,pigdm"
     )]
     pub methods: String,
     /// Truths drawn for each mask.
@@ -187,7 +187,11 @@ pub struct BenchOperators {
     pub operators: String,
     /// Methods, separated by commas, each with options if it needs any (a list's items joined by +, alternatives to be tuned by |);
     /// leads are those of the first.
-    #[arg(long, value_name = "LIST", default_value = "vipaint,dps zeta=5|10|20|40,pigdm scale=0.5|1|2,ddnm")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint k=1 resample_below=0 particles=0|4 zeta=1|2,dps zeta=2|6|20|60,pigdm scale=1|2"
+    )]
     pub methods: String,
     /// Pictures of each class (the held-out set has 10).
     #[arg(long, value_name = "N", default_value_t = 1)]
