@@ -41,8 +41,11 @@ pub struct BenchAvatars {
     /// Samples for each of them.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 64)]
     pub samples: usize,
-    /// Cost for each sample in forward calls, a vector-Jacobian product counting two more.
-    #[arg(long, value_name = "CALLS", default_value_t = 150)]
+    /// Samples of the prior alone, whose attributes show the limit of all methods; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub alone: usize,
+    /// Cost for each sample in forward calls, a vector-Jacobian product counting two more; twice as much with a prompt.
+    #[arg(long, value_name = "CALLS", default_value_t = 48)]
     pub cost: u64,
     /// Guidance strength with a prompt.
     #[arg(long, value_name = "S", default_value_t = 3.0)]
