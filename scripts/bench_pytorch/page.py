@@ -85,8 +85,9 @@ def text(results):
         gap = max(max(entry["difference"].values()) for entry in results["conv"].values())
         parts += [
             "## 3x3 convolutions",
-            "Billions of multiply-adds a second as direct summation counts them, and their share of the measured peak: first "
-            "forward, then forward and vector-Jacobian product. More than 100 % is Winograd's algorithm.",
+            "Billions of multiply-adds a second as direct summation counts them"
+            + (", and their share of the measured peak (more than 100 % is Winograd's algorithm)" if peak else "")
+            + ": first forward, then forward and vector-Jacobian product.",
             body,
             f"Load average while measuring up to {load:.1f}; largest difference of the results {gap:.0e} of their root mean square.",
         ]
