@@ -173,8 +173,8 @@ impl<'a> Run<'a> {
         let columns = block.tiles.len().next_multiple_of(COLS);
         with_scratch((depth + weights.from) * columns, |scratch| {
             let (right, product) = scratch.split_at_mut(depth * columns);
-            right.fill(0.0);
             for (first, right) in (0..columns).step_by(COLS).zip(right.chunks_exact_mut(depth * COLS)) {
+                right[weights.to * COLS..].fill(0.0); // what lies before is written next
                 // SAFETY: blocks are a multiple of COLS tiles long, so that `v` has as many from here on.
                 unsafe {
                     let v = block.v.at((point * block.room + first) * from);
