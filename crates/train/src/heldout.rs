@@ -2,9 +2,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use vipaint_core::Noise;
 use vipaint_core::prior::{Condition, Guidance, Prior, per_sample};
-use vipaint_core::{Noise, Result};
 
+use crate::Result;
 use crate::data::Images;
 use crate::parallel::Pieces;
 

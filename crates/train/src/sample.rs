@@ -1,8 +1,10 @@
 //! Deterministic sampling, to see what a prior has learnt.
 
 use burn::tensor::{Device, Tensor};
+use vipaint_core::Noise;
 use vipaint_core::prior::{Condition, Guidance, Prior};
-use vipaint_core::{Noise, Result};
+
+use crate::Result;
 
 /// Purpose number of these samples' random streams.
 const PURPOSE: u64 = 0x5a3b;

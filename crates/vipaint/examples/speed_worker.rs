@@ -253,37 +253,43 @@ fn lanes() -> usize {
 
 fn chains(steps: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma,avx512f")]
-        fn fastest(steps: usize) -> f32 {
-            chains_body::<16>(steps)
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn fast(steps: usize) -> f32 {
-            chains_body::<8>(steps)
-        }
-        // SAFETY: the features were found.
-        match Version::current() {
-            Version::Avx512 => return unsafe { fastest(steps) },
-            Version::Avx2 => return unsafe { fast(steps) },
-            Version::Portable => {}
-        }
+    // SAFETY: the features were found.
+    match Version::current() {
+        Version::Avx512 => return unsafe { x86::wide(steps) },
+        Version::Avx2 => return unsafe { x86::narrow(steps) },
+        Version::Portable => {}
     }
-    chains_body::<8>(steps)
-}
-
-// It must be compiled with the features of its caller.
-#[allow(clippy::inline_always)]
-#[inline(always)]
-fn chains_body<const LANES: usize>(steps: usize) -> f32 {
-    let mut sums = [[0f32; LANES]; CHAINS];
-    let (a, b) = (std::hint::black_box([0.5f32; LANES]), std::hint::black_box([0.25f32; LANES]));
+    let mut sums = [[0f32; 8]; CHAINS];
+    let factor = std::hint::black_box(0.5f32);
     for _ in 0..steps {
-        for sum in &mut sums {
-            for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-                *sum = sum.mul_add(a, b);
-            }
+        for sum in sums.iter_mut().flatten() {
+            *sum = *sum * factor + factor;
         }
     }
     sums.iter().flatten().sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+    use std::hint::black_box;
+
+    macro_rules! chains {
+        ($name:ident, $features:literal, $set:ident, $fma:ident) => {
+            #[target_feature(enable = $features)]
+            pub fn $name(steps: usize) -> f32 {
+                let factor = $set(black_box(0.5));
+                let mut sums = [$set(black_box(0.0)); super::CHAINS];
+                for _ in 0..steps {
+                    for sum in &mut sums {
+                        *sum = $fma(*sum, factor, factor);
+                    }
+                }
+                black_box(sums);
+                0.0
+            }
+        };
+    }
+    chains!(wide, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps);
+    chains!(narrow, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps);
 }
