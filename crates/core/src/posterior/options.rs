@@ -201,9 +201,9 @@ impl FitOptions {
 
     /// The keypoints' levels: those asked for, or `k` of them placed by their noise over the data's spread,
     /// `sigma / (alpha s_d)`: 3 for one; 3 and 1.5 for two; otherwise from 7 down to 0.85 in equal ratios. Under a latent prior
-    /// whose decoded error was measured the top one is where nothing that will be seen is decided yet, as far as was measured, and
-    /// the others where less and less of that error's variance is left, but more than half: a Gaussian at a level where hair is
-    /// of one colour or another already would stand between them.
+    /// whose decoded error was measured they are where, of what is unknown of a picture under the most noise, equal shares
+    /// (of its variance) are unknown: latents tell more of a picture together than each by itself, so it is decided at more
+    /// noise what it will show.
     ///
     /// # Errors
     /// A time outside the schedule.

@@ -165,7 +165,7 @@ impl Prior {
     }
 
     /// Noise-to-signal ratios, falling, at which the variance of the [measured error](Self::decoded_error) is
-    /// `2k / 2k, (2k - 1) / 2k, ..., (k + 1) / 2k` of the largest measured one; `None` where they were not measured.
+    /// `k / (k + 1), ..., 1 / (k + 1)` of the largest measured one; `None` where they were not measured.
     pub(crate) fn ratios_of_error(&self, k: usize) -> Option<Vec<f64>> {
         let largest = self.decoded_error.last()?.1.powi(2);
         let ratio = |share: f64| {
@@ -175,7 +175,7 @@ impl Prior {
             let along = (share * largest / e0.powi(2)).ln() / (e1 / e0).powi(2).ln();
             Some(r0 * (r1 / r0).powf(along))
         };
-        let ratios: Option<Vec<f64>> = (k + 1..=2 * k).rev().map(|i| ratio(i as f64 / (2 * k) as f64)).collect();
+        let ratios: Option<Vec<f64>> = (1..=k).rev().map(|i| ratio(i as f64 / (k + 1) as f64)).collect();
         ratios.filter(|ratios| ratios.windows(2).all(|pair| pair[0] > pair[1]))
     }
 
@@ -261,12 +261,9 @@ mod tests {
         }
         // The geometric mean half-way, on logarithmic axes.
         assert!((at(&prior, 10f64.powf(-0.5)) - 0.1).abs() < 1e-6);
-        // The largest variance was measured at 10. Three quarters of it are at 10^p with p the share of the way from an error of 0.2
-        // to one of 0.4, on logarithmic axes.
-        let ratios = prior.ratios_of_error(2).unwrap();
-        let p = (0.75f64.sqrt() * 0.4 / 0.2).ln() / 2f64.ln();
-        assert!((ratios[0] - 10.0).abs() < 1e-9 && (ratios[1] - 10f64.powf(p)).abs() < 1e-9, "{ratios:?}");
-        assert_eq!(prior.ratios_of_error(1).unwrap(), [ratios[0]]);
+        // A quarter of the largest variance was measured at 1, half of it is half-way to the next on logarithmic axes.
+        let ratios = prior.ratios_of_error(3).unwrap();
+        assert!((ratios[1] - 10f64.powf(0.5)).abs() < 1e-9 && (ratios[2] - 1.0).abs() < 1e-9, "{ratios:?}");
         prior.decoded_error.clear();
         assert_eq!(prior.ratios_of_error(2), None);
     }

@@ -244,7 +244,7 @@ pub struct Ask {
     /// Strength of class or prompt while sampling; 1 is the conditional prior itself.
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub cfg_scale: Option<f64>,
-    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff, blended, psld or unconditional.
+    /// vipaint, dps, repaint, pigdm, ddnm, reddiff, daps, mcgdiff, blended, psld, resample or unconditional.
     #[arg(long, value_name = "METHOD", default_value = "vipaint")]
     pub method: String,
     /// A set of hyperparameters.
