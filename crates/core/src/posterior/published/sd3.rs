@@ -65,7 +65,7 @@ impl Target {
         let known = mask.spectrum();
         let (low, high) = prior.value_range;
         let hidden = known.clone() * -1.0 + 1.0;
-        let grey = problem.measurement.y.clone() * known.clone() + hidden * ((low + high) / 2.0);
+        let grey = problem.measurement.y.clone() * known.clone() + hidden * f64::midpoint(low, high);
         let latent = prior.autoencoder.encode(grey);
         let ([_, _, height, width], [_, _, rows, columns]) = (known.dims(), latent.dims());
         let all = values(&known);
