@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 use vipaint_core::event::Observer;
 use vipaint_core::measurement::{Likelihood, Measurement};
@@ -200,12 +200,16 @@ impl Job {
     fn start(&self, observer: &mut Observer) -> Result<Option<(Fit, Stage)>> {
         let Some(vipaint) = self.settings.vipaint() else { return Ok(None) };
         let options = vipaint.fit_options();
-        memory::fit(options, Sample::of(&self.problem.prior, options.fit_cfg_scale))?;
+        let prior = &self.problem.prior;
+        memory::fit(options, Sample::of(prior, options.fit_cfg_scale), &prior.device)?;
         self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed, observer)).map(Some)
     }
 
     fn draw_of(&self, amount: Amount) -> Result<Draw> {
-        let batch = memory::batch(amount.batch, Sample::of(&self.problem.prior, self.settings.cfg_scale))?;
+        let batch = {
+            let prior = &self.problem.prior;
+            memory::batch(amount.batch, Sample::of(prior, self.settings.cfg_scale), &prior.device)?
+        };
         Ok(Draw { seed: self.seed, indices: 0..amount.samples, batch })
     }
 
@@ -257,7 +261,7 @@ impl Outcome {
 
 /// `y`, with the picture's values brought to the prior's range.
 fn measure(workspace: &Workspace, prior: &Prior, noise: Likelihood) -> Result<Measurement> {
-    let device = Device::flex();
+    let device = prior.device.clone();
     let shape = prior.autoencoder.image_shape(prior.shape());
     let [channels, height, width] = shape;
     let (low, high) = prior.value_range;

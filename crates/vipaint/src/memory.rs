@@ -1,7 +1,9 @@
 //! Memory, estimated before the work starts: batches are made small enough, and a fit that cannot fit is refused.
 
+use burn::tensor::Device;
 use vipaint_core::posterior::FitOptions;
 use vipaint_core::prior::{Footprint, Prior};
+use vipaint_nn::device::is_cpu;
 
 use crate::error::{Error, Result};
 
@@ -49,17 +51,22 @@ impl Sample {
     }
 }
 
-/// What may be used.
+/// What may be used. What other devices than the CPU have is only known when it is used up.
+fn room_on(device: &Device) -> u64 {
+    if is_cpu(device) { room(available()) } else { u64::MAX }
+}
+
+/// What may be used of what is there.
 fn room(available: Option<u64>) -> u64 {
     available.map_or(u64::MAX, |bytes| bytes / PART)
 }
 
-/// The largest batch up to `asked` for which there is memory.
+/// The largest batch up to `asked` for which a device has memory.
 ///
 /// # Errors
 /// [`Error::Resource`] when there is none for a single sample.
-pub(crate) fn batch(asked: usize, sample: Sample) -> Result<usize> {
-    fitting_batch(asked, room(available()), sample)
+pub(crate) fn batch(asked: usize, sample: Sample, device: &Device) -> Result<usize> {
+    fitting_batch(asked, room_on(device), sample)
 }
 
 fn fitting_batch(asked: usize, room: u64, sample: Sample) -> Result<usize> {
@@ -70,11 +77,11 @@ fn fitting_batch(asked: usize, room: u64, sample: Sample) -> Result<usize> {
     }
 }
 
-/// Checks that a fit's step, whose samples cannot be split, has enough memory.
+/// Checks that a fit's step, whose samples cannot be split, has enough memory on a device.
 ///
 /// # Errors
 /// [`Error::Resource`] when it has not.
-pub(crate) fn fit(options: &FitOptions, sample: Sample) -> Result<()> {
+pub(crate) fn fit(options: &FitOptions, sample: Sample, device: &Device) -> Result<()> {
     // A step keeps the calls at all keypoints until its gradient is taken, and decodes at the last.
     let keypoints = options.k.max(options.keypoints.len());
     let (mc, init) = (options.mc_samples as u64, options.init_samples as u64);
@@ -83,7 +90,7 @@ pub(crate) fn fit(options: &FitOptions, sample: Sample) -> Result<()> {
     let bytes = |calls: u64, decoded: u64| {
         calls.saturating_mul(sample.denoiser).saturating_add(decoded.saturating_mul(sample.decoder))
     };
-    let (needed, room) = (bytes(calls, mc).max(bytes(init, init)), room(available()));
+    let (needed, room) = (bytes(calls, mc).max(bytes(init, init)), room_on(device));
     if needed > room {
         let remedy = "lower mc_samples, prior_samples or init_samples with --set";
         return Err(short("a step of the fit", needed, room, remedy));
@@ -122,7 +129,8 @@ mod tests {
     #[test]
     fn a_fit_beyond_all_memory_is_refused() {
         let options = FitOptions { mc_samples: usize::MAX, ..FitOptions::default() };
-        assert_eq!(fit(&options, SAMPLE).is_err(), available().is_some());
-        assert!(fit(&FitOptions::default(), Sample { denoiser: 1, decoder: 1 }).is_ok());
+        let cpu = Device::flex();
+        assert_eq!(fit(&options, SAMPLE, &cpu).is_err(), available().is_some());
+        assert!(fit(&FitOptions::default(), Sample { denoiser: 1, decoder: 1 }, &cpu).is_ok());
     }
 }

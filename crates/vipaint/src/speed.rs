@@ -5,6 +5,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vipaint_core::Schedule;
+use vipaint_nn::device::name;
 use vipaint_zoo::{Header, Inventory, Loader, RandomWeights, Source as _, presets::Preset};
 
 use crate::error::{Error, Result};
@@ -16,6 +17,8 @@ use crate::priors::{EMBEDDED, Open, Source, refuse};
 pub struct Ask {
     /// An embedded name, a file, or with random weights the name of a known architecture.
     pub prior: String,
+    /// Where.
+    pub device: Device,
     /// Samples of a call.
     pub batch: usize,
     /// Side of `z`; by default the prior's own.
@@ -55,7 +58,7 @@ fn loaded(ask: &Ask) -> Result<Value> {
     }
     let source = Source::named(&ask.prior)?;
     let start = Instant::now();
-    let Open { prior, raw } = source.open()?;
+    let Open { prior, raw } = source.open(&ask.device)?;
     let load = Load::since(start);
     let Some((header, _)) = raw else {
         let problem = format!("the network of {} cannot be measured", prior.name);
@@ -87,8 +90,8 @@ fn random(ask: &Ask) -> Result<Value> {
     }
     let shape = header.network.shape();
     let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
-    let (weights, device) = (RandomWeights::default(), Device::flex());
-    let loader = Loader::new(&weights, &device);
+    let weights = RandomWeights::default();
+    let loader = Loader::new(&weights, &ask.device);
     let loader = if ask.half_weights { loader.halved() } else { loader };
     if ask.decode {
         let Some(config) = &header.autoencoder else { return Err(no_decoder(&ask.prior)) };
@@ -139,12 +142,19 @@ impl Load {
 fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, call: &Call<'_>) -> Result<Value> {
     let noise = RandomWeights { seed: 1 };
     let z = noise.tensor("z", &[ask.batch, c * h * w, 1]).map_err(|error| refuse(&ask.prior, &error))?;
-    let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &Device::flex());
+    let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &ask.device);
     // The first calls pack what is packed late, and warm the caches.
     let v = call(z.clone())?;
     with_vjp(call, &z, &v)?;
-    let forward = median(ask.rounds, || call(z.clone()).map(drop))?;
-    let forward_vjp = median(ask.rounds, || with_vjp(call, &z, &v))?;
+    finished(ask)?;
+    let forward = median(ask.rounds, || {
+        call(z.clone())?;
+        finished(ask)
+    })?;
+    let forward_vjp = median(ask.rounds, || {
+        with_vjp(call, &z, &v)?;
+        finished(ask)
+    })?;
     Ok(json!({
         "prior": ask.prior,
         "part": if ask.decode { "decoder" } else { "denoiser" },
@@ -154,6 +164,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "shape": [c, h, w],
         "parameters": inventory.parameters(),
         "multiply_adds": inventory.multiply_adds,
+        "device": name(&ask.device),
         "threads": rayon::current_num_threads(),
         "rounds": ask.rounds,
         "load_ms": load.ms,
@@ -166,6 +177,15 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
     }))
 }
 
+/// Waits for what a device was told to do.
+fn finished(ask: &Ask) -> Result<()> {
+    ask.device.sync().map_err(|error| Error::Resource {
+        what: "--device".into(),
+        problem: format!("the device failed ({error})"),
+        remedy: "lower --batch or --size, or leave the option out".into(),
+    })
+}
+
 fn with_vjp(call: &Call<'_>, z: &Tensor<4>, v: &Tensor<4>) -> Result<()> {
     let leaf = z.clone().autodiff().require_grad();
     let mut gradients = (call(leaf.clone())? * v.clone().autodiff()).sum().backward();
@@ -174,11 +194,11 @@ fn with_vjp(call: &Call<'_>, z: &Tensor<4>, v: &Tensor<4>) -> Result<()> {
 }
 
 /// The median time in milliseconds.
-fn median<E: Into<Error>>(rounds: usize, mut work: impl FnMut() -> std::result::Result<(), E>) -> Result<f64> {
+fn median(rounds: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let start = Instant::now();
-        work().map_err(Into::into)?;
+        work()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

@@ -200,19 +200,27 @@ impl Header {
         write_weights(&self.entries()?, values, &[(MAGIC_KEY, self.to_json())])
     }
 
-    /// The prior of these weights, which are those of [`Self::entries`], frozen; without a hash.
+    /// The prior of these weights, which are those of [`Self::entries`], frozen, on the CPU; without a hash.
     ///
     /// # Errors
     /// As [`Config::validate`].
     pub fn prior(&self, values: &[f32]) -> Result<Prior> {
-        let device = Device::flex();
-        let blank = self.network.blank(&device)?;
+        self.prior_on(values, &Device::flex())
+    }
+
+    /// [`Self::prior`] on a device.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prior_on(&self, values: &[f32], device: &Device) -> Result<Prior> {
+        let blank = self.network.blank(device)?;
         let count: usize = weights::entries(&blank).iter().map(Entry::len).sum();
-        let mut network = weights::scatter(blank, &values[..count], &device);
-        let mut autoencoder = weights::scatter(self.autoencoder.blank(&device)?, &values[count..], &device);
+        let mut network = weights::scatter(blank, &values[..count], device);
+        let mut autoencoder = weights::scatter(self.autoencoder.blank(device)?, &values[count..], device);
         network.unet.pack();
         autoencoder.pack();
-        let reader = Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text });
+        let reader =
+            Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text, device: device.clone() });
         let nothing = reader.embed("").context;
         let denoiser = LatentDenoiser { unet: network.unet, nothing, sigma_data: self.sigma_data };
         let mut prior = Prior::new(self.name.clone(), Arc::new(denoiser), self.schedule.clone(), self.sigma_data);
@@ -221,6 +229,7 @@ impl Header {
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
         prior.text = Some(reader);
+        prior.device = device.clone();
         Ok(prior)
     }
 }
@@ -244,13 +253,21 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     Header::from_json(json.ok_or_else(|| Error::Header("is missing".into()))?)
 }
 
-/// Reads a prior from the bytes of its file.
+/// Reads a prior from the bytes of its file, onto the CPU.
 ///
 /// # Errors
 /// [`Error`] says what the file lacks or has wrong.
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
+    load_bytes_on(bytes, &Device::flex())
+}
+
+/// [`load_bytes`] with the weights on a device.
+///
+/// # Errors
+/// As there.
+pub fn load_bytes_on(bytes: &[u8], device: &Device) -> Result<Prior> {
     let header = header(bytes)?;
-    let mut prior = header.prior(&read_weights(bytes, &header.entries()?)?)?;
+    let mut prior = header.prior_on(&read_weights(bytes, &header.entries()?)?, device)?;
     prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(prior)
 }
@@ -260,12 +277,14 @@ pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
 struct TextReader {
     config: text::Config,
     encoder: text::Encoder,
+    /// Where the encoder is.
+    device: Device,
 }
 
 impl TextReader {
     fn embed(&self, text: &str) -> ReadText {
         let tokens = self.config.tokenize(text);
-        let embedded = self.encoder.forward(&[tokens.ids], &Device::flex());
+        let embedded = self.encoder.forward(&[tokens.ids], &self.device);
         let shape = [self.config.length, self.config.width];
         let values = embedded.into_data().iter::<f32>().collect();
         let context = Context { tokens: values, shape, pooled: Vec::new() };

@@ -19,7 +19,7 @@ use crate::chain::{forward, reverse};
 use crate::krylov::Krylov;
 use crate::moments::{Rows, Widen};
 use crate::prior::{Guidance, per_sample};
-use crate::{Level, Noise, Result};
+use crate::{Level, Noise, Result, total};
 
 /// The bound's terms in nats, each a Monte-Carlo mean. `total` is what bounds the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -145,8 +145,8 @@ impl Bound {
             _ => Tensor::zeros([1], &problem.device()),
         };
         Ok(TermTensors {
-            reconstruction: nll.mean() * -1.0,
-            hierarchy: hierarchy.mean(),
+            reconstruction: total::mean(nll) * -1.0,
+            hierarchy: total::mean(hierarchy),
             prior: prior_term,
             start: self.start(q, prior.schedule.start_std()),
         })
@@ -256,7 +256,7 @@ impl UpperSteps {
         let p_var = q_var.zeros_like() + p_var;
         let weight: Vec<f32> = self.weight.iter().map(|w| (*w / samples as f64) as f32).collect();
         let weight = Tensor::<1>::from_data(burn::tensor::TensorData::new(weight, [pairs.len()]), &like.device());
-        (kl(q_mean - p_mean, q_var, p_var) * weight).sum()
+        total::sum(kl(q_mean - p_mean, q_var, p_var) * weight)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::chain::{forward, reverse};
 use crate::operator::values;
 use crate::prior::{Guidance, per_sample};
 use crate::schedule::Schedule;
-use crate::{Error, Level, Noise, Result};
+use crate::{Error, Level, Noise, Result, total};
 
 /// Curvature, ends (in units of T) and number of the grid from which times above the top keypoint are taken.
 const RHO: f64 = 7.0;
@@ -80,7 +80,7 @@ pub fn terms(
         z = hop.mean + std * draws.below[k - 1].clone();
     }
     let x_hat = prior.autoencoder.decode(prior.x0_hat_at(z, q.bottom().level, guidance)?);
-    Ok([data(problem, options, x_hat)?.mean(), hierarchy.mean(), above])
+    Ok([total::mean(data(problem, options, x_hat)?), total::mean(hierarchy), above])
 }
 
 /// The data term of each picture `[batch, c, h, w]`: `[batch]`.
@@ -193,7 +193,7 @@ fn above(q: &Posterior, problem: &Problem, guidance: &Guidance, z_top: &Tensor<4
     let (prior_mean, prior_std) = back(z_hat, schedule);
     let prior_std = std.zeros_like() + prior_std;
     let weight = (prior.schedule.top().t + 1.0 - top.level.t) / 2.0;
-    Ok(gap(mean - prior_mean, std, prior_std).mean() * weight)
+    Ok(total::mean(gap(mean - prior_mean, std, prior_std)) * weight)
 }
 
 /// What the original takes for `KL(N(m1, s1^2) || N(m2, s2^2))`, a mean over elements: `[batch]`.

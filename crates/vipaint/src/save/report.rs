@@ -5,6 +5,7 @@ use vipaint_core::moments::Widen;
 use vipaint_core::posterior::{Fit, FitOptions, Objective};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
+use vipaint_nn::device::name;
 
 use super::summary::Summary;
 use crate::job::{Outcome, Stage};
@@ -63,7 +64,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "total": total.seconds,
         },
         "peak_memory_bytes": memory::peak(),
-        "device": "cpu",
+        "device": name(&prior.device),
     })
 }
 
