@@ -53,7 +53,7 @@ def convolutions(results, peak):
             work = batch * side * side * c_in * c_out * 9
             for name in ("rust", mode):
                 speed = rate(work, entry, name, passes)
-                cells.append(f"{speed:.0f} ({100 * speed / peak:.0f} %)")
+                cells.append(f"{speed:.0f}" + (f" ({100 * speed / peak:.0f} %)" if peak else ""))
             cells.append(f"{entry[mode]['ratio']:.2f}")
             ratios[kind].append(entry[mode]["ratio"])
         rows.append(cells)
@@ -79,14 +79,15 @@ def text(results):
         f"rustc {machine['rustc']}. " + (f"Most multiply-adds a second, measured: {peak['1']:.0f} billion with one thread, "
         f"{peak['2']:.0f} with two." if peak else ""),
     ]
-    if "conv" in results and peak:
-        body, _ = convolutions(results["conv"], peak["2"])
+    if "conv" in results:
+        body, _ = convolutions(results["conv"], peak.get("2"))
         load = max(entry["load"] for entry in results["conv"].values())
         gap = max(max(entry["difference"].values()) for entry in results["conv"].values())
         parts += [
             "## 3x3 convolutions",
-            "Billions of multiply-adds a second as direct summation counts them, and their share of the measured peak: first "
-            "forward, then forward and vector-Jacobian product. More than 100 % is Winograd's algorithm.",
+            "Billions of multiply-adds a second as direct summation counts them"
+            + (", and their share of the measured peak (more than 100 % is Winograd's algorithm)" if peak else "")
+            + ": first forward, then forward and vector-Jacobian product.",
             body,
             f"Load average while measuring up to {load:.1f}; largest difference of the results {gap:.0e} of their root mean square.",
         ]

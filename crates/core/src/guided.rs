@@ -20,9 +20,10 @@ pub enum Correction {
     After,
     /// Before the step, subtract it from `z`, and denoise again at the corrected point (VIPaint's SD3 release).
     Before,
-    /// In the step, replace `x0_hat` by `x0_hat - (sigma^2 / alpha) grad_z[-log p(y | z)]` with the likelihood widened by
-    /// what the denoiser does not know (as PiGDM, Song et al., 2023): Tweedie's formula for the posterior score, no scale to
-    /// tune. Under a latent prior the likelihood knows the decoder, and the step's length is searched for.
+    /// In the step, replace `x0_hat` by `x0_hat - zeta (sigma^2 / alpha) grad_z[-log p(y | z)]` with the likelihood widened by
+    /// what the denoiser does not know (as PiGDM, Song et al., 2023): with `zeta = 1` Tweedie's formula for the posterior score,
+    /// which has no scale to tune where the widening is right. Under a latent prior the likelihood knows the decoder, and the
+    /// step's length is searched for.
     Inside,
 }
 
@@ -33,7 +34,7 @@ pub struct Walk {
     pub grid: Vec<Level>,
     /// The correction's form.
     pub correction: Correction,
-    /// Scale of the correction's gradient (forms [`Correction::After`] and [`Correction::Before`]).
+    /// Scale of the correction's gradient (not under a latent prior with [`Correction::Inside`]).
     pub zeta: f64,
     /// Scale of the noise added in each step, see [`reverse`].
     pub eta: f64,
@@ -91,7 +92,7 @@ impl Walk {
         let grad = self.gradient(problem, leaf, tracked, level);
         prior.check()?;
         Ok(match self.correction {
-            Correction::Inside => (x0_hat - grad * (level.sigma.powi(2) / level.alpha), None),
+            Correction::Inside => (x0_hat - grad * (self.zeta * level.sigma.powi(2) / level.alpha), None),
             Correction::Before => {
                 *z = z.clone() - grad * self.zeta;
                 (prior.x0_hat_at(z.clone(), level, &problem.guidance)?, None)

@@ -12,6 +12,10 @@ use crate::{Error, Result};
 pub trait Perceptual: Send + Sync {
     /// Distances, one by one, of values measured by the operator: `[batch, c, h, w]` and `[1, c, h, w]` to `[batch]`.
     fn distance(&self, predicted: Tensor<4>, y: Tensor<4>) -> Tensor<1>;
+
+    /// Distances of pictures whose values are taken as the network's own input, each place of its features counting as much as is
+    /// `known` of it (`[1, c, h, w]`, 1 where known, the same in all channels).
+    fn where_known(&self, predicted: Tensor<4>, y: Tensor<4>, known: Tensor<4>) -> Tensor<1>;
 }
 
 /// What is asked: a prior, a measurement, a condition.

@@ -15,15 +15,6 @@ pub(crate) fn sum<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     x.reshape([1, n]).sum_dim(1).reshape([1])
 }
 
-/// The mean of all values. // [1]
-pub(crate) fn mean<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    if on_cpu(&x.device()) {
-        return x.mean();
-    }
-    let n = x.shape().num_elements();
-    sum(x) / n as f64
-}
-
 fn on_cpu(device: &Device) -> bool {
     let mut plain = device.as_dispatch();
     if let DispatchDevice::Autodiff(device) = plain {

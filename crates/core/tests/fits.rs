@@ -12,7 +12,7 @@ use vipaint_core::event::{Event, silent};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::noise::stream;
 use vipaint_core::operator::{Dense, KINDS, Mask};
-use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, log_weights, weight_steps};
+use vipaint_core::posterior::{Fit, FitOptions, Problem, Stored, Together, log_weights, weight_steps};
 use vipaint_core::prior::analytic::Mixture;
 use vipaint_core::prior::{Calls, Condition, Context, Guidance, Prior};
 use vipaint_core::sampler::{Draw, METHODS, RefineOptions, Sampler, Vipaint, method};
@@ -330,4 +330,21 @@ fn log_weights_average_to_the_evidence() {
     assert!((before - after).abs() < 0.15, "two proposals disagree on the evidence: {before} {after}");
     assert!((guided - after).abs() < 0.15, "paths guided more strongly: {guided} {after}");
     assert!(bound <= after + 0.1, "bound {bound} above the evidence {after}");
+}
+
+/// Samples of a step, and those that a fit starts from, can be taken part by part: not a bit of the fit changes.
+#[test]
+fn a_fit_does_not_depend_on_how_many_samples_are_in_memory_together() {
+    let problem = pictures();
+    let options = FitOptions { mc_samples: 5, prior_steps: 3, init_samples: 4, init_steps: 5, ..small() };
+    let fitted = |together: Together| {
+        let mut fit = Fit::within(together, &problem, &options, 3, &mut silent()).unwrap();
+        fit.run(&problem, &mut silent()).unwrap();
+        (fit.save(&problem, &BTreeMap::new()).unwrap(), fit.trace)
+    };
+    let (all, trace) = fitted(Together::default());
+    assert!(trace.iter().all(|terms| terms.total().is_finite()));
+    for (starts, paths) in [(1, 1), (3, 2), (4, 4), (2, 5)] {
+        assert!(fitted(Together { starts, paths }).0 == all, "{starts} starts and {paths} paths together");
+    }
 }

@@ -73,6 +73,44 @@ fn a_mixture_in_800_dimensions_keeps_its_accuracy() {
     }
 }
 
+/// The derivative, which is known where means lie in a subspace and tracked elsewhere, against central differences in f64.
+#[test]
+fn a_mixture_has_the_gradient_of_its_closed_form() {
+    let (mut rng, dim) = (stream(7, 8, 9), 12);
+    let full: Vec<Vec<f64>> = (0..12).map(|_| (0..dim).map(|_| 2.0 * normal(&mut rng)).collect()).collect();
+    for means in [grid(dim), full] {
+        let denoiser = mixture(&means);
+        for t in [200.0, 500.0, 700.0, 950.0] {
+            let level = vp().level(t);
+            let near = &means[rng.random_range(0..means.len())];
+            let z: Vec<f32> = near.iter().map(|m| (level.alpha * m + 2.0 * normal(&mut rng)) as f32).collect();
+            let weights: Vec<f64> = (0..dim).map(|_| normal(&mut rng)).collect();
+            let along =
+                |z: &[f64]| -> f64 { reference(&means, z, level).1.iter().zip(&weights).map(|(x, w)| x * w).sum() };
+            let leaf = Tensor::<4>::from_data(TensorData::new(z.clone(), [1, dim, 1, 1]), &device());
+            let leaf = leaf.autodiff().require_grad();
+            let x0_hat = denoiser.x0_hat(leaf.clone(), &[level], &Condition::default()).unwrap();
+            let w: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
+            let w = Tensor::<4>::from_data(TensorData::new(w, [1, dim, 1, 1]), &device());
+            let mut grads = (x0_hat * w.autodiff()).sum().backward();
+            let got = to_vec(leaf.grad_remove(&mut grads).unwrap());
+            let want = |d: usize| {
+                let at = |by: f64| {
+                    let mut z: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
+                    z[d] += by;
+                    along(&z)
+                };
+                (at(1e-4) - at(-1e-4)) / 2e-4
+            };
+            let want: Vec<f64> = (0..dim).map(want).collect();
+            let size = want.iter().map(|w| w.abs()).fold(1e-3, f64::max);
+            // Responsibilities of means 8 apart, in f32.
+            let worst = got.iter().zip(&want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-3 * size, "t {t}: {worst} of {size}");
+        }
+    }
+}
+
 fn problem(dim: usize, rows: &[f32]) -> Problem {
     let operator = Arc::new(Dense::new(rows, [dim, 1, 1], &device()).unwrap());
     let m = rows.len() / dim;

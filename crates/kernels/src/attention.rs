@@ -4,12 +4,15 @@ mod product;
 
 use crate::elementwise::exp;
 use crate::parallel::{Shared, with_scratch};
-use crate::simd::{LANES, Simd, multiversion};
+use crate::simd::{Simd, WIDE, multiversion};
 use crate::team::{each, map, parts, threads};
 use product::{Rows, RowsMut, columns, product, transposed, turned};
 
-/// Queries of a block: their scores stay in cache for a few hundred keys.
-const BLOCK: usize = 60;
+/// Queries of a block at least: their scores stay in cache for a few hundred keys.
+const BLOCK: usize = 48;
+/// Channels of a head for which a block has so many queries. The more channels there are, the more is saved by going through
+/// keys, values and their gradients, as large as the scores then, for more queries at a time.
+const CHANNELS: usize = 128;
 /// Rows of scores that are a task.
 const ROWS: usize = 6;
 
@@ -47,6 +50,17 @@ impl Attention {
         batch
     }
 
+    /// Queries of a block.
+    fn block(&self) -> usize {
+        BLOCK * (self.dim() / CHANNELS).clamp(1, 4)
+    }
+
+    /// The blocks of queries.
+    fn blocks(&self) -> Vec<std::ops::Range<usize>> {
+        let within = |start: usize| start..(start + self.block()).min(self.queries);
+        (0..self.queries).step_by(self.block()).map(within).collect()
+    }
+
     /// The rows of a head of a sample, in a tensor of `len` rows a sample.
     fn head<'a>(&self, x: &'a [f32], len: usize, sample: usize, head: usize) -> Rows<'a> {
         let start = sample * len * self.channels + head * self.dim();
@@ -67,16 +81,11 @@ impl Attention {
     }
 }
 
-/// The blocks of queries.
-fn blocks(queries: usize) -> Vec<std::ops::Range<usize>> {
-    (0..queries).step_by(BLOCK).map(|start| start..(start + BLOCK).min(queries)).collect()
-}
-
 /// Writes the result, shaped as `q`, to `y`.
 pub fn attention(shape: &Attention, q: &[f32], k: &[f32], v: &[f32], y: &mut [f32]) {
     let heads = shape.batch(q, k, v) * shape.heads;
     assert_eq!(q.len(), y.len());
-    let (y, blocks) = (Shared::new(y), blocks(shape.queries));
+    let (y, blocks) = (Shared::new(y), shape.blocks());
     let place = |task: usize| (task / shape.heads, task % shape.heads);
     let packed = map(2 * heads, |task| {
         let (sample, head) = place(task / 2);
@@ -136,11 +145,11 @@ fn head_vjp(shape: &Attention, [q, k, v, g]: [Rows; 4], dq: Option<RowsMut>, dk:
         1 => transposed(v),
         _ => columns(k),
     });
-    let len = BLOCK.min(shape.queries) * keys;
+    let len = shape.block().min(shape.queries) * keys;
     with_scratch(3 * len, |scratch| {
         let (p, rest) = scratch.split_at_mut(len);
         let (ds, turn) = rest.split_at_mut(len);
-        for block in blocks(shape.queries) {
+        for block in shape.blocks() {
             let (more, rows) = (block.start > 0, block.len());
             let (q, g) = (q.part(block.clone()), g.part(block.clone()));
             let (p, ds, turn) = (&mut p[..rows * keys], &mut ds[..rows * keys], &mut turn[..rows * keys]);
@@ -201,12 +210,12 @@ fn softmax_vjp_body<S: Simd>(_: S, p: &[f32], ds: &mut [f32], scale: f32) {
     }
 }
 
-/// `sum_i term(i)`, in as many partial sums as there are lanes.
+/// `sum_i term(i)`, in [`WIDE`] partial sums.
 #[inline(always)]
 fn lane_sum(len: usize, term: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let whole = len / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
+    let mut lanes = [0.0; WIDE];
+    let whole = len / WIDE * WIDE;
+    for i in (0..whole).step_by(WIDE) {
         for (lane, sum) in lanes.iter_mut().enumerate() {
             *sum += term(i + lane);
         }

@@ -1,4 +1,4 @@
-//! Activations and changes of resolution.
+//! Activations.
 
 use crate::parallel::Shared;
 use crate::simd::{Simd, multiversion};
@@ -44,20 +44,6 @@ pub(crate) fn silu_slope<S: Simd>(s: S, x: f32) -> f32 {
     sigmoid * s.fma1(x, 1.0 - sigmoid, 1.0)
 }
 
-#[inline(always)]
-fn silu_piece<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = silu1(s, x);
-    }
-}
-
-#[inline(always)]
-fn silu_vjp_piece<S: Simd>(s: S, x: &[f32], g: &[f32], dx: &mut [f32]) {
-    for ((dx, &x), &g) in dx.iter_mut().zip(x).zip(g) {
-        *dx = g * silu_slope(s, x);
-    }
-}
-
 /// `Phi(x)`, the normal distribution function, and the density times `sqrt(2 pi)`.
 ///
 /// The tail beyond `|x|` is `t (a_1 + .. + a_5 t^4) exp(-x^2 / 2) / 2` with `t = 1 / (1 + p |x| / sqrt(2))`, within 7.5e-8 of the
@@ -75,6 +61,113 @@ fn normal<S: Simd>(s: S, x: f32) -> (f32, f32) {
     (if x < 0.0 { tail } else { 1.0 - tail }, density)
 }
 
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// The exact `x Phi(x)` (Hendrycks and Gimpel, 2016).
+    Gelu,
+    /// `x sigmoid(1.702 x)`, CLIP's.
+    QuickGelu,
+}
+
+const QUICK: f32 = 1.702;
+const INVERSE_ROOT_TWO_PI: f32 = 0.398_942_3;
+
+/// `x Phi(x)`.
+#[inline(always)]
+fn gelu1<S: Simd>(s: S, x: f32) -> f32 {
+    x * normal(s, x).0
+}
+
+/// Its derivative.
+#[inline(always)]
+fn gelu_slope<S: Simd>(s: S, x: f32) -> f32 {
+    let (phi, density) = normal(s, x);
+    s.fma1(x * INVERSE_ROOT_TWO_PI, density, phi)
+}
+
+#[inline(always)]
+fn quick_gelu1<S: Simd>(s: S, x: f32) -> f32 {
+    x / (1.0 + exp(s, -QUICK * x))
+}
+
+/// `y = f(x)`, each activation in a loop of its own.
+#[inline(always)]
+fn value_piece<S: Simd>(s: S, f: Activation, x: &[f32], y: &mut [f32]) {
+    match f {
+        Activation::Silu => to(x, y, |x| silu1(s, x)),
+        Activation::Gelu => to(x, y, |x| gelu1(s, x)),
+        Activation::QuickGelu => to(x, y, |x| quick_gelu1(s, x)),
+    }
+}
+
+#[inline(always)]
+fn to(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> f32) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(x);
+    }
+}
+
+#[inline(always)]
+fn here_piece<S: Simd>(s: S, f: Activation, y: &mut [f32]) {
+    match f {
+        Activation::Silu => here(y, |x| silu1(s, x)),
+        Activation::Gelu => here(y, |x| gelu1(s, x)),
+        Activation::QuickGelu => here(y, |x| quick_gelu1(s, x)),
+    }
+}
+
+#[inline(always)]
+fn here(y: &mut [f32], f: impl Fn(f32) -> f32) {
+    for y in y {
+        *y = f(*y);
+    }
+}
+
+#[inline(always)]
+fn slope_piece<S: Simd>(s: S, f: Activation, x: &[f32], g: &[f32], dx: &mut [f32]) {
+    match f {
+        Activation::Silu => times(x, g, dx, |x| silu_slope(s, x)),
+        Activation::Gelu => times(x, g, dx, |x| gelu_slope(s, x)),
+        Activation::QuickGelu => times(x, g, dx, |x| silu_slope(s, QUICK * x)),
+    }
+}
+
+#[inline(always)]
+fn times(x: &[f32], g: &[f32], dx: &mut [f32], slope: impl Fn(f32) -> f32) {
+    for ((dx, &x), &g) in dx.iter_mut().zip(x).zip(g) {
+        *dx = g * slope(x);
+    }
+}
+
+multiversion! { pub(crate) fn activate_piece(f: Activation, x: &[f32], y: &mut [f32]) => value_piece }
+multiversion! { pub(crate) fn activate_here(f: Activation, y: &mut [f32]) => here_piece }
+multiversion! { fn slope_fast(f: Activation, x: &[f32], g: &[f32], dx: &mut [f32]) => slope_piece }
+
+/// `y = f(x)`.
+pub fn activate(f: Activation, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    parts(y, PIECE, |i, y| activate_piece(f, &x[i * PIECE..][..y.len()], y));
+}
+
+/// `dx = g f'(x)`.
+pub fn activate_vjp(f: Activation, x: &[f32], g: &[f32], dx: &mut [f32]) {
+    assert!(x.len() == dx.len() && x.len() == g.len());
+    parts(dx, PIECE, |i, dx| slope_fast(f, &x[i * PIECE..][..dx.len()], &g[i * PIECE..][..dx.len()], dx));
+}
+
+/// `y = x sigmoid(x)`.
+pub fn silu(x: &[f32], y: &mut [f32]) {
+    activate(Activation::Silu, x, y);
+}
+
+/// `dx = g` times the derivative of [`silu`] at `x`.
+pub fn silu_vjp(x: &[f32], g: &[f32], dx: &mut [f32]) {
+    activate_vjp(Activation::Silu, x, g, dx);
+}
+
 #[inline(always)]
 fn geglu_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], y: &mut [f32]) {
     for ((y, &value), &gate) in y.iter_mut().zip(value).zip(gate) {
@@ -85,7 +178,6 @@ fn geglu_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], y: &mut [f32]) {
 /// In place: `dvalue` holds `g` before.
 #[inline(always)]
 fn geglu_vjp_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f32]) {
-    const INVERSE_ROOT_TWO_PI: f32 = 0.398_942_3;
     let both = dvalue.iter_mut().zip(dgate);
     for ((dvalue, dgate), (&value, &gate)) in both.zip(value.iter().zip(gate)) {
         let (phi, density) = normal(s, gate);
@@ -95,23 +187,9 @@ fn geglu_vjp_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], dvalue: &mut [f32
     }
 }
 
-multiversion! { fn silu_fast(x: &[f32], y: &mut [f32]) => silu_piece }
-multiversion! { fn silu_vjp_fast(x: &[f32], g: &[f32], dx: &mut [f32]) => silu_vjp_piece }
 multiversion! { fn geglu_fast(value: &[f32], gate: &[f32], y: &mut [f32]) => geglu_piece }
 multiversion! {
     fn geglu_vjp_fast(value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f32]) => geglu_vjp_piece
-}
-
-/// `y = x sigmoid(x)`.
-pub fn silu(x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len());
-    parts(y, PIECE, |i, y| silu_fast(&x[i * PIECE..][..y.len()], y));
-}
-
-/// `dx = g` times the derivative of [`silu`] at `x`.
-pub fn silu_vjp(x: &[f32], g: &[f32], dx: &mut [f32]) {
-    assert!(x.len() == dx.len() && x.len() == g.len());
-    parts(dx, PIECE, |i, dx| silu_vjp_fast(&x[i * PIECE..][..dx.len()], &g[i * PIECE..][..dx.len()], dx));
 }
 
 /// `y = value gelu(gate)` with the exact `gelu(x) = x Phi(x)` (Hendrycks and Gimpel, 2016; Shazeer, 2020).
@@ -130,61 +208,5 @@ pub fn geglu_vjp(value: &[f32], gate: &[f32], dvalue: &mut [f32], dgate: &mut [f
         // SAFETY: the piece is this task's.
         let dgate = unsafe { dgate.slice(at, len) };
         geglu_vjp_fast(&value[at..][..len], &gate[at..][..len], dvalue, dgate);
-    });
-}
-
-/// Repeats every pixel of NHWC images twice in both directions; `x` has rows of `width` pixels of `channels`.
-pub fn upsample2(width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
-    let row = width * channels;
-    assert!(x.len().is_multiple_of(row) && y.len() == 4 * x.len());
-    parts(y, 4 * row, |i, y| {
-        let (upper, lower) = y.split_at_mut(2 * row);
-        for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(x[i * row..].chunks_exact(channels)) {
-            pair[..channels].copy_from_slice(pixel);
-            pair[channels..].copy_from_slice(pixel);
-        }
-        lower.copy_from_slice(upper);
-    });
-}
-
-/// The adjoint of [`upsample2`]: each pixel of `dx` is the sum of its four in `g`; `width` is that of `dx`.
-pub fn upsample2_vjp(width: usize, channels: usize, g: &[f32], dx: &mut [f32]) {
-    pool(width, channels, 1.0, g, dx);
-}
-
-/// Means of squares of 2x2 pixels; `width` is that of `y`.
-pub fn average_pool2(width: usize, channels: usize, x: &[f32], y: &mut [f32]) {
-    pool(width, channels, 0.25, x, y);
-}
-
-/// The adjoint of [`average_pool2`]: a quarter of each pixel of `g` for its four in `dx`; `width` is that of `g`.
-pub fn average_pool2_vjp(width: usize, channels: usize, g: &[f32], dx: &mut [f32]) {
-    let row = width * channels;
-    assert!(g.len().is_multiple_of(row) && dx.len() == 4 * g.len());
-    parts(dx, 4 * row, |i, dx| {
-        let (upper, lower) = dx.split_at_mut(2 * row);
-        for (pair, pixel) in upper.chunks_exact_mut(2 * channels).zip(g[i * row..].chunks_exact(channels)) {
-            let (first, second) = pair.split_at_mut(channels);
-            for ((first, second), value) in first.iter_mut().zip(second).zip(pixel) {
-                (*first, *second) = (value * 0.25, value * 0.25);
-            }
-        }
-        lower.copy_from_slice(upper);
-    });
-}
-
-fn pool(width: usize, channels: usize, factor: f32, x: &[f32], y: &mut [f32]) {
-    let row = width * channels;
-    assert!(y.len().is_multiple_of(row) && x.len() == 4 * y.len());
-    parts(y, row, |i, y| {
-        let (upper, lower) = x[i * 4 * row..][..4 * row].split_at(2 * row);
-        let pairs = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
-        for (pixel, (a, b)) in y.chunks_exact_mut(channels).zip(pairs) {
-            let (a, b) = (a.split_at(channels), b.split_at(channels));
-            let four = a.0.iter().zip(a.1).zip(b.0.iter().zip(b.1));
-            for (value, ((a0, a1), (b0, b1))) in pixel.iter_mut().zip(four) {
-                *value = ((a0 + a1) + (b0 + b1)) * factor;
-            }
-        }
     });
 }

@@ -1,7 +1,7 @@
 //! Layer normalisation (Ba et al., 2016): for each row `xhat = (x - mean) / sqrt(var + eps)`, `y = xhat weight + bias`.
 
 use crate::parallel::Shared;
-use crate::simd::{LANES, Simd, multiversion};
+use crate::simd::{Simd, WIDE, multiversion};
 use crate::team::map;
 
 /// Rows of a task; gradients of parameters are summed over them in single precision before going on in double.
@@ -97,12 +97,12 @@ fn moments<S: Simd>(_: S, x: &[f32], eps: f64) -> (f32, f32) {
     (centre, (1.0 / (square.max(0.0) + eps).sqrt()) as f32)
 }
 
-/// `sum_i term(i)`, in as many partial sums as there are lanes, added up in double precision.
+/// `sum_i term(i)`, in [`WIDE`] partial sums, added up in double precision.
 #[inline(always)]
 fn lane_sum(len: usize, term: impl Fn(usize) -> f32) -> f64 {
-    let mut lanes = [0f32; LANES];
-    let whole = len / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
+    let mut lanes = [0f32; WIDE];
+    let whole = len / WIDE * WIDE;
+    for i in (0..whole).step_by(WIDE) {
         for (lane, sum) in lanes.iter_mut().enumerate() {
             *sum += term(i + lane);
         }

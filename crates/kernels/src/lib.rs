@@ -1,7 +1,7 @@
 //! CPU kernels of image networks: slices in, slices out.
 //!
-//! Images are NHWC, so channels fill the SIMD lanes. Every operation has a forward pass and vector-Jacobian products, an
-//! AVX2+FMA version and a portable one chosen at run time.
+//! Images are NHWC, so channels fill the SIMD lanes. Every operation has a forward pass and vector-Jacobian products, in a
+//! portable version, one for AVX2+FMA and one for AVX-512, chosen at run time ([`Version`]).
 //!
 //! # Summation order
 //!
@@ -23,17 +23,20 @@ mod layer_norm;
 mod memory;
 mod norm;
 mod parallel;
-#[cfg(test)]
-mod portable_tests;
+mod resample;
 mod simd;
 #[cfg(test)]
 mod small_tests;
 mod team;
 mod tile;
+#[cfg(test)]
+mod version_tests;
 
 pub use attention::{Attention, attention, attention_vjp};
-pub use elementwise::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+pub use elementwise::{Activation, activate, activate_vjp, geglu, geglu_vjp, silu, silu_vjp};
 pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
 pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};
+pub use resample::{average_pool2, average_pool2_vjp, upsample2, upsample2_vjp};
+pub use simd::Version;
 pub use team::{map, threads};

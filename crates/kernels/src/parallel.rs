@@ -6,24 +6,24 @@ use std::marker::PhantomData;
 
 /// A mutable slice that several tasks write at once.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared<'a> {
-    data: *mut f32,
+pub(crate) struct Shared<'a, T = f32> {
+    data: *mut T,
     len: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: values of this type only hand out raw pointers; whoever writes through them promises disjoint parts.
-unsafe impl Send for Shared<'_> {}
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
-    pub(crate) fn new(slice: &'a mut [f32]) -> Self {
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { data: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
     }
 
     /// A pointer to the elements from `offset` on.
-    pub(crate) fn at(&self, offset: usize) -> *mut f32 {
+    pub(crate) fn at(&self, offset: usize) -> *mut T {
         assert!(offset <= self.len, "offset {offset} is past the end of {}", self.len);
         // SAFETY: inside the slice or one past its end.
         unsafe { self.data.add(offset) }
@@ -34,7 +34,7 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// No other task touches these elements while the returned slice lives.
     #[allow(clippy::mut_from_ref)] // that is the point of the type; the contract is above
-    pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> &'a mut [f32] {
+    pub(crate) unsafe fn slice(&self, offset: usize, len: usize) -> &'a mut [T] {
         assert!(offset + len <= self.len, "{offset} + {len} is past the end of {}", self.len);
         // SAFETY: inside the slice, and exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(offset), len) }

@@ -3,14 +3,23 @@
 //! three are the same bits.
 
 use crate::conv::{Conv, Frozen, forward, input_grad, weight_grad};
-use crate::{Attention, GroupNorm, Tail};
+use crate::version_tests::in_version;
+use crate::{Activation, Attention, GroupNorm, Tail, Version};
 
 fn noise(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect()
 }
 
 fn convolutions() -> Vec<Vec<f32>> {
-    let shapes = [(3, 1, 2, 8, 16), (3, 1, 5, 8, 8), (3, 2, 4, 5, 7), (1, 1, 2, 24, 17), (1, 1, 1, 264, 256)];
+    let shapes = [
+        (3, 1, 2, 8, 16),
+        (3, 1, 5, 8, 8),
+        (3, 2, 4, 5, 7),
+        (3, 1, 3, 17, 3), // to few channels
+        (3, 1, 4, 1, 16), // and from few
+        (1, 1, 2, 24, 17),
+        (1, 1, 1, 264, 256),
+    ];
     let mut results = Vec::new();
     for (kernel, stride, side, c_in, c_out) in shapes {
         // The last is for the single copy of large linear weights, whose training Miri need not see as well.
@@ -30,6 +39,10 @@ fn convolutions() -> Vec<Vec<f32>> {
             layer.apply(&x, true, &mut y);
             layer.input_grad(&g, &mut dx);
             results.extend([y, dx]);
+            let (mut y, mut z, mut dx) = (g.clone(), g.clone(), x.clone());
+            layer.apply_activated(&x, Activation::Gelu, &mut y, Some(&mut z));
+            layer.input_grad_activated(Activation::Gelu, &z, &g, &mut dx);
+            results.extend([y, z, dx]);
         }
         if side % 2 == 0 && stride == 1 {
             let doubled = frozen.after_upsampling();
@@ -89,11 +102,13 @@ fn others() -> Vec<Vec<f32>> {
 
 #[test]
 fn small_shapes_give_the_same_bits_on_one_thread_and_on_three() {
-    let run = |threads| {
+    let run = |version, threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| [convolutions(), others()].concat())
+        in_version(version, || pool.install(|| [convolutions(), others()].concat()))
     };
-    let one = run(1);
-    assert!(one.iter().flatten().all(|x| x.is_finite()));
-    assert_eq!(one, run(3));
+    for version in Version::available() {
+        let one = run(version, 1);
+        assert!(one.iter().flatten().all(|x| x.is_finite()));
+        assert_eq!(one, run(version, 3), "{version:?}");
+    }
 }

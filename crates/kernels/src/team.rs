@@ -4,6 +4,7 @@
 //! Helpers look out for the next tasks for a moment before they go back to the pool, where they sleep. A network is hundreds
 //! of short operations; waking threads for each and sleeping until they are done took longer than many of them.
 
+use crate::parallel::{Shared, pieces};
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -47,16 +48,20 @@ pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
 /// The results of `f` for each number below `count`, in their order, from as many [`threads`] as there are. What `f` shares
 /// with others inside runs where it is.
 pub fn map<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let slots: Vec<Mutex<Option<T>>> = (0..count).map(|_| Mutex::new(None)).collect();
-    each(count, |i| *slots[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(f(i)));
-    let value = |slot: Mutex<Option<T>>| slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-    slots.into_iter().filter_map(value).collect() // every slot is filled
+    let mut slots: Vec<Option<T>> = (0..count).map(|_| None).collect();
+    parts(&mut slots, 1, |i, slot| slot[0] = Some(f(i)));
+    slots.into_iter().flatten().collect() // every slot is filled
 }
 
 /// Calls `f` with each piece of `len` values (the last may be shorter) and its number.
 pub(crate) fn parts<T: Send>(values: &mut [T], len: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    let pieces: Vec<Mutex<&mut [T]>> = values.chunks_mut(len).map(Mutex::new).collect();
-    each(pieces.len(), |i| f(i, &mut pieces[i].lock().unwrap_or_else(PoisonError::into_inner)));
+    let (count, piece) = (values.len().div_ceil(len), pieces(values.len(), len));
+    let values = Shared::new(values);
+    each(count, |i| {
+        let range = piece(i);
+        // SAFETY: each number is a task of its own, and pieces of different numbers are apart.
+        f(i, unsafe { values.slice(range.start, range.len()) });
+    });
 }
 
 struct Job {

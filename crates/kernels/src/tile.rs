@@ -1,4 +1,5 @@
-//! The two micro-kernels under every matrix product: a block of [`ROWS`] by [`COLS`] sums held in twelve vector registers.
+//! The two micro-kernels under every matrix product: a block of sums held in vector registers, as many as the processor
+//! has room for ([`Simd::BLOCK`]).
 //!
 //! [`gather`] reads each row of its left factor through its own pointers, so that a convolution needs no copy of the image.
 //! [`outer`] adds products of packed columns, for gradients of weights.
@@ -7,20 +8,22 @@
 //! With `n` terms and unit roundoff `u = 2^-24` its error is at most `gamma_n sum |a||b|`, `gamma_n = n u / (1 - n u)`
 //! (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5).
 
-use crate::simd::{LANES, Simd, multiversion};
+use crate::simd::{Simd, WIDE, multiversion};
 use half::f16;
 
-/// Rows of a block.
+/// Columns of a panel of a right factor.
+pub(crate) const COLS: usize = WIDE;
+/// Rows of a block of [`outer`]'s sums.
 pub(crate) const ROWS: usize = 6;
-/// Columns of a block.
-pub(crate) const COLS: usize = 2 * LANES;
+/// Rows at most of a block of [`gather`]'s sums, whatever the processor.
+pub(crate) const MOST_ROWS: usize = 12;
 
 /// What a sum starts from.
 #[derive(Clone, Copy)]
 pub(crate) enum Start {
     /// Zero.
     Zero,
-    /// The value of its column, from [`COLS`] values.
+    /// The value of its column, of as many as there are columns in whole panels.
     Bias(*const f32),
     /// The value already in its place.
     Output,
@@ -28,22 +31,36 @@ pub(crate) enum Start {
     OutputAndBias(*const f32),
 }
 
+/// A matrix product: `y[i][j] = start + sum_{t, c} a[t][i][c] b[j / COLS][t depth + c][j % COLS]` for `i < rows`, `j < cols`.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    /// Rows of the left factor: for each tap as many pointers as there are rows, each to `depth` values.
+    pub a: *const *const f32,
+    /// Pointers from one tap to the next.
+    pub step: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Taps.
+    pub taps: usize,
+    /// Terms of a tap.
+    pub depth: usize,
+    /// Values from one panel of the right factor to the next.
+    pub pitch: usize,
+    /// What the sums start from.
+    pub start: Start,
+    /// A pointer to the first result of each row.
+    pub y: *const *mut f32,
+    /// Columns.
+    pub cols: usize,
+}
+
 multiversion! {
-    /// `y[i][j] = start + sum_{t, c} a[t ROWS + i][c] b[t depth + c][j]` for `i < ROWS`, `j < cols`.
+    /// Computes a product with the right factor `b`.
     ///
     /// # Safety
-    /// `a` holds `taps * ROWS` pointers, each valid for reading `depth` values; `b` is valid for reading
-    /// `taps * depth * COLS` values; a bias for [`COLS`]; `y` holds [`ROWS`] pointers, each valid for reading and writing
-    /// `cols <= COLS` values, all apart from what `a` and `b` point to.
-    pub(crate) unsafe fn gather(
-        a: *const *const f32,
-        taps: usize,
-        depth: usize,
-        b: *const f32,
-        start: Start,
-        y: *const *mut f32,
-        cols: usize,
-    ) => gather_body::<_, f32>
+    /// The pointers of `product` are valid for reading what their descriptions say, those in `y` for reading and writing
+    /// `cols` values, all apart from what is read; `b` is valid for reading `taps * depth * COLS` values from each panel on.
+    pub(crate) unsafe fn gather(product: &Product, b: *const f32) => gather_body::<_, f32>
 }
 
 multiversion! {
@@ -51,21 +68,13 @@ multiversion! {
     ///
     /// # Safety
     /// As there.
-    pub(crate) unsafe fn gather_half(
-        a: *const *const f32,
-        taps: usize,
-        depth: usize,
-        b: *const f16,
-        start: Start,
-        y: *const *mut f32,
-        cols: usize,
-    ) => gather_body::<_, f16>
+    pub(crate) unsafe fn gather_half(product: &Product, b: *const f16) => gather_body::<_, f16>
 }
 
 /// What a right factor consists of.
 trait Element: Copy {
     /// # Safety
-    /// `p` is valid for reading [`LANES`] values.
+    /// `p` is valid for reading as many values as there are lanes.
     unsafe fn load<S: Simd>(s: S, p: *const Self) -> S::V;
 }
 
@@ -85,53 +94,121 @@ impl Element for f16 {
     }
 }
 
+/// Blocks of columns, and for each all rows in nearly equal parts, so that a block of the right factor is in the nearest
+/// cache for all rows but the first.
 #[inline(always)]
-unsafe fn gather_body<S: Simd, E: Element>(
+unsafe fn gather_body<S: Simd, E: Element>(s: S, product: &Product, b: *const E) {
+    let s = s.wide();
+    let [most_rows, most_panels] = S::BLOCK;
+    let panels = product.cols.div_ceil(COLS);
+    let parts = product.rows.div_ceil(most_rows);
+    let mut panel = 0;
+    while panel < panels {
+        let two = most_panels > 1 && panels - panel > 1;
+        for part in 0..parts {
+            let (first, end) = (part * product.rows / parts, (part + 1) * product.rows / parts);
+            let at = [first, panel];
+            // SAFETY: these rows and panels are inside the product, whose contract is the caller's.
+            unsafe {
+                if two {
+                    rows::<_, E, 2>(s, end - first, product, b, at);
+                } else {
+                    rows::<_, E, 1>(s, end - first, product, b, at);
+                }
+            }
+        }
+        panel += if two { 2 } else { 1 };
+    }
+}
+
+/// [`block`] of `count` rows, a constant in each.
+#[inline(always)]
+unsafe fn rows<S: Simd, E: Element, const P: usize>(
     s: S,
-    a: *const *const f32,
-    taps: usize,
-    depth: usize,
+    count: usize,
+    product: &Product,
     b: *const E,
-    start: Start,
-    y: *const *mut f32,
-    cols: usize,
+    at: [usize; 2],
 ) {
-    let mut sum = [[s.splat(0.0); 2]; ROWS];
-    // SAFETY: reads and writes stay inside what the caller promises for `a`, `b`, `start` and `y`.
+    macro_rules! constant {
+        ($($n:literal)*) => {
+            match count {
+                // SAFETY: the caller's contract is the block's.
+                $($n if $n <= S::BLOCK[0] && P <= S::BLOCK[1] => unsafe { block::<S, E, $n, P>(s, product, b, at) },)*
+                _ => unreachable!("{count} rows of a block of {:?}", S::BLOCK),
+            }
+        };
+    }
+    constant!(1 2 3 4 5 6 7 8 9 10 11 12);
+}
+
+/// The sums of `R` rows and `P` panels, the first of which are `at`.
+#[inline(always)]
+unsafe fn block<S: Simd, E: Element, const R: usize, const P: usize>(
+    s: S,
+    product: &Product,
+    b: *const E,
+    at: [usize; 2],
+) {
+    let &Product { a, step, taps, depth, pitch, start, y, cols, .. } = product;
+    let [first, panel] = at;
+    let column = panel * COLS;
+    let mut sum = [[s.splat(0.0); P]; R];
+    // SAFETY: reads and writes stay inside what the caller promises for `product` and `b`.
     unsafe {
-        match start {
-            Start::Zero => {}
-            Start::Bias(bias) => sum = [[s.load(bias), s.load(bias.add(LANES))]; ROWS],
-            Start::Output => {
-                for (i, sum) in sum.iter_mut().enumerate() {
-                    *sum = load_row(s, *y.add(i), cols);
+        // A product without taps has no pointers to read.
+        let (a, y) = (a.wrapping_add(first), y.add(first));
+        let place = |i: usize, p: usize| (*y.add(i)).add(column + p * COLS);
+        let width = |p: usize| (cols - column - p * COLS).min(COLS);
+        let (add, bias) = match start {
+            Start::Zero => (false, None),
+            Start::Bias(bias) => (false, Some(bias)),
+            Start::Output => (true, None),
+            Start::OutputAndBias(bias) => (true, Some(bias)),
+        };
+        for p in 0..P {
+            if let Some(bias) = bias {
+                let bias = s.load(bias.add(column + p * COLS));
+                for i in 0..R {
+                    sum[i][p] = bias;
                 }
             }
-            Start::OutputAndBias(bias) => {
-                for (i, sum) in sum.iter_mut().enumerate() {
-                    let row = load_row(s, *y.add(i), cols);
-                    *sum = [s.add(row[0], s.load(bias)), s.add(row[1], s.load(bias.add(LANES)))];
+            if add {
+                for i in 0..R {
+                    sum[i][p] = s.add(load_row(s, place(i, p), width(p)), sum[i][p]);
                 }
             }
         }
-        // The next panel, which follows in memory and is read next, comes from far while this one is used.
-        let panel = taps * depth * COLS;
-        let mut b = b;
+        let mut right = [b; P];
+        for p in 0..P {
+            right[p] = b.add((panel + p) * pitch);
+        }
+        // The next panels, which are read next, come from far while these are used.
+        let ahead = P * pitch;
         for t in 0..taps {
-            let row: [*const f32; ROWS] = std::array::from_fn(|i| *a.add(t * ROWS + i));
+            let mut row = [*a.add(t * step); R];
+            for i in 0..R {
+                row[i] = *a.add(t * step + i);
+            }
             for c in 0..depth {
-                let right = [E::load(s, b), E::load(s, b.add(LANES))];
-                s.prefetch(b.wrapping_add(panel));
-                for i in 0..ROWS {
-                    let left = s.splat(*row[i].add(c));
-                    sum[i][0] = s.fma(left, right[0], sum[i][0]);
-                    sum[i][1] = s.fma(left, right[1], sum[i][1]);
+                let mut values = [s.splat(0.0); P];
+                for p in 0..P {
+                    values[p] = E::load(s, right[p]);
+                    s.prefetch(right[p].wrapping_add(ahead));
+                    right[p] = right[p].add(COLS);
                 }
-                b = b.add(COLS);
+                for i in 0..R {
+                    let left = s.splat(*row[i].add(c));
+                    for p in 0..P {
+                        sum[i][p] = s.fma(left, values[p], sum[i][p]);
+                    }
+                }
             }
         }
-        for (i, sum) in sum.iter().enumerate() {
-            store_row(s, *y.add(i), cols, *sum);
+        for p in 0..P {
+            for i in 0..R {
+                store_row(s, place(i, p), width(p), sum[i][p]);
+            }
         }
     }
 }
@@ -164,22 +241,20 @@ unsafe fn outer_body<S: Simd>(
     b_step: usize,
     c: *mut f32,
 ) {
+    let s = s.wide();
     // SAFETY: reads and writes stay inside what the caller promises for `a`, `b` and `c`.
     unsafe {
-        let mut sum = [[s.splat(0.0); 2]; ROWS];
+        let mut sum = [s.splat(0.0); ROWS];
         for (i, sum) in sum.iter_mut().enumerate() {
-            let c = c.add(i * COLS);
-            *sum = [s.load(c), s.load(c.add(LANES))];
+            *sum = s.load(c.add(i * COLS));
         }
         let mut b = b;
         for &start in starts {
             let mut a = a.add(start);
             for _ in 0..width {
-                let right = [s.load(b), s.load(b.add(LANES))];
+                let right = s.load(b);
                 for i in 0..ROWS {
-                    let left = s.splat(*a.add(i));
-                    sum[i][0] = s.fma(left, right[0], sum[i][0]);
-                    sum[i][1] = s.fma(left, right[1], sum[i][1]);
+                    sum[i] = s.fma(s.splat(*a.add(i)), right, sum[i]);
                 }
                 // Past the end after the last one.
                 a = a.wrapping_add(a_step);
@@ -187,40 +262,21 @@ unsafe fn outer_body<S: Simd>(
             }
         }
         for (i, sum) in sum.iter().enumerate() {
-            let c = c.add(i * COLS);
-            s.store(c, sum[0]);
-            s.store(c.add(LANES), sum[1]);
+            s.store(c.add(i * COLS), *sum);
         }
     }
 }
 
 #[inline(always)]
-unsafe fn load_row<S: Simd>(s: S, y: *const f32, cols: usize) -> [S::V; 2] {
-    // SAFETY: `cols` values are read from `y`, and the buffer holds COLS.
-    unsafe {
-        if cols == COLS {
-            return [s.load(y), s.load(y.add(LANES))];
-        }
-        let mut row = [0.0; COLS];
-        std::ptr::copy_nonoverlapping(y, row.as_mut_ptr(), cols);
-        [s.load(row.as_ptr()), s.load(row.as_ptr().add(LANES))]
-    }
+unsafe fn load_row<S: Simd>(s: S, y: *const f32, cols: usize) -> S::V {
+    // SAFETY: `cols` values are read.
+    unsafe { if cols == COLS { s.load(y) } else { s.load_first(y, cols) } }
 }
 
 #[inline(always)]
-unsafe fn store_row<S: Simd>(s: S, y: *mut f32, cols: usize, v: [S::V; 2]) {
-    // SAFETY: `cols` values are written to `y`, and the buffer holds COLS.
-    unsafe {
-        if cols == COLS {
-            s.store(y, v[0]);
-            s.store(y.add(LANES), v[1]);
-            return;
-        }
-        let mut row = [0.0; COLS];
-        s.store(row.as_mut_ptr(), v[0]);
-        s.store(row.as_mut_ptr().add(LANES), v[1]);
-        std::ptr::copy_nonoverlapping(row.as_ptr(), y, cols);
-    }
+unsafe fn store_row<S: Simd>(s: S, y: *mut f32, cols: usize, v: S::V) {
+    // SAFETY: `cols` values are written.
+    unsafe { if cols == COLS { s.store(y, v) } else { s.store_first(y, cols, v) } }
 }
 
 multiversion! {
@@ -230,11 +286,13 @@ multiversion! {
 
 #[inline(always)]
 fn widen_body<S: Simd>(s: S, from: &[f16], to: &mut [f32]) {
-    for (from, to) in from.chunks(LANES).zip(to.chunks_mut(LANES)) {
-        match (from.len(), to.len()) {
+    let lanes = S::LANES;
+    for (from, to) in from.chunks(lanes).zip(to.chunks_mut(lanes)) {
+        if from.len() == lanes && to.len() == lanes {
             // SAFETY: both have so many values.
-            (LANES, LANES) => unsafe { s.store(to.as_mut_ptr(), s.load_half(from.as_ptr())) },
-            _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32()),
+            unsafe { s.store(to.as_mut_ptr(), s.load_half(from.as_ptr())) }
+        } else {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
         }
     }
 }

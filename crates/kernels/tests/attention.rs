@@ -64,7 +64,6 @@ impl Case {
 /// about `gamma_d sqrt(d) + gamma_keys`, 2e-5 at these sizes.
 const TOLERANCE: f64 = 2e-5;
 
-#[test]
 fn forward_matches_double_precision() {
     for case in cases() {
         let exact = case.exact(&case.wide());
@@ -74,7 +73,6 @@ fn forward_matches_double_precision() {
     }
 }
 
-#[test]
 fn gradients_match_central_differences() {
     let step = 1e-5;
     for case in cases() {
@@ -100,7 +98,6 @@ fn gradients_match_central_differences() {
     }
 }
 
-#[test]
 fn bits_do_not_depend_on_batch_threads_or_what_is_asked_for() {
     for case in cases() {
         let all = with_threads(1, || case.run(0, case.batch));
@@ -120,3 +117,9 @@ fn bits_do_not_depend_on_batch_threads_or_what_is_asked_for() {
         }
     }
 }
+
+in_every_version!(
+    forward_matches_double_precision,
+    gradients_match_central_differences,
+    bits_do_not_depend_on_batch_threads_or_what_is_asked_for,
+);

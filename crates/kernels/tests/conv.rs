@@ -97,7 +97,6 @@ fn check(got: &[f32], exact: &[Exact], what: &str) {
     got.iter().zip(exact).enumerate().for_each(|(i, (&got, exact))| exact.check(got, &format!("{what}[{i}]")));
 }
 
-#[test]
 fn forward_and_gradients_match_double_precision() {
     for (batch, conv) in shapes() {
         let case = Case::new(batch, conv);
@@ -125,7 +124,6 @@ fn forward_and_gradients_match_double_precision() {
     }
 }
 
-#[test]
 fn a_sample_does_not_depend_on_its_batch() {
     for (batch, conv) in shapes() {
         let case = Case::new(batch, conv);
@@ -137,7 +135,6 @@ fn a_sample_does_not_depend_on_its_batch() {
     }
 }
 
-#[test]
 fn results_do_not_depend_on_threads() {
     for (batch, conv) in shapes() {
         let case = Case::new(batch, conv);
@@ -153,7 +150,6 @@ fn results_do_not_depend_on_threads() {
     }
 }
 
-#[test]
 fn frozen_layers_are_the_same_maps() {
     for (batch, conv) in shapes() {
         let case = Case::new(batch, conv);
@@ -178,7 +174,6 @@ fn frozen_layers_are_the_same_maps() {
     }
 }
 
-#[test]
 fn halved_layers_are_within_the_rounding_of_their_weights() {
     let linear = [(1, 512, 136), (5, 264, 256), (33, 256, 264), (100, 128, 1024)];
     let linear = linear.map(|(rows, c_in, c_out)| (rows, Conv::linear(c_in, c_out)));
@@ -205,7 +200,6 @@ fn halved_layers_are_within_the_rounding_of_their_weights() {
     }
 }
 
-#[test]
 fn layers_after_upsampling_are_the_layers_of_upsampled_images() {
     for (batch, height, width, c_in, c_out, kernel) in [
         (2, 2, 2, 8, 16, 3),
@@ -237,7 +231,6 @@ fn layers_after_upsampling_are_the_layers_of_upsampled_images() {
     }
 }
 
-#[test]
 fn one_copy_of_linear_weights_serves_both_directions() {
     for (rows, c_in, c_out) in [(1, 512, 136), (5, 264, 256), (33, 256, 264), (112, 136, 1024), (200, 384, 200)] {
         let conv = Conv::linear(c_in, c_out);
@@ -268,7 +261,6 @@ fn one_copy_of_linear_weights_serves_both_directions() {
     }
 }
 
-#[test]
 fn training_functions_match_double_precision() {
     let more = [(3, 12, 10, 24, 16), (9, 3, 3, 48, 40), (40, 8, 8, 8, 16), (5, 2, 7, 16, 8)];
     let more = more.map(|(batch, height, width, c_in, c_out)| {
@@ -310,3 +302,14 @@ fn training_functions_match_double_precision() {
         }
     }
 }
+
+in_every_version!(
+    forward_and_gradients_match_double_precision,
+    a_sample_does_not_depend_on_its_batch,
+    results_do_not_depend_on_threads,
+    frozen_layers_are_the_same_maps,
+    halved_layers_are_within_the_rounding_of_their_weights,
+    layers_after_upsampling_are_the_layers_of_upsampled_images,
+    one_copy_of_linear_weights_serves_both_directions,
+    training_functions_match_double_precision,
+);

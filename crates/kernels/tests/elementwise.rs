@@ -3,7 +3,10 @@
 mod common;
 
 use common::noise;
-use vipaint_kernels::{average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2, upsample2_vjp};
+use vipaint_kernels::{
+    Activation, activate, activate_vjp, average_pool2, average_pool2_vjp, geglu, geglu_vjp, silu, silu_vjp, upsample2,
+    upsample2_vjp,
+};
 
 fn exact(x: f32) -> (f64, f64) {
     let x = f64::from(x);
@@ -11,7 +14,6 @@ fn exact(x: f32) -> (f64, f64) {
     (x * s, s * (1.0 + x * (1.0 - s)))
 }
 
-#[test]
 fn silu_and_its_derivative() {
     // Odd length, so that some values miss the vector loop; then the ends of the range.
     let mut x: Vec<f32> = (-4000..4001).map(|i| i as f32 * 0.005).collect();
@@ -31,7 +33,6 @@ fn silu_and_its_derivative() {
     }
 }
 
-#[test]
 fn upsampling_repeats_and_its_adjoint_sums() {
     for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 4, 2, 16)] {
         let x = noise(batch * height * width * channels, 1);
@@ -58,7 +59,6 @@ fn normal_cdf(x: f64) -> f64 {
     0.5 + h / 3.0 * (density(0.0) + inner + density(x))
 }
 
-#[test]
 fn geglu_and_its_derivatives() {
     // More than a task's values, an odd number; then the ends of the range.
     let mut gate: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
@@ -80,7 +80,6 @@ fn geglu_and_its_derivatives() {
     }
 }
 
-#[test]
 fn pooling_averages_and_its_adjoint_spreads() {
     for (batch, height, width, channels) in [(1, 1, 1, 1), (2, 3, 5, 7), (1, 4, 2, 16)] {
         let g = noise(batch * height * width * channels, 1);
@@ -98,3 +97,40 @@ fn pooling_averages_and_its_adjoint_spreads() {
         assert!(y.iter().zip(means).all(|(&y, mean)| (f64::from(y) - mean).abs() < 1e-6));
     }
 }
+
+fn activations_and_their_derivatives() {
+    // More than a task's values, an odd number.
+    let x: Vec<f32> = (-4500..4501).map(|i| i as f32 * 0.0035).collect();
+    let g = noise(x.len(), 1);
+    let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let logistic = |a: f64, x: f64| {
+        let s = 1.0 / (1.0 + (-a * x).exp());
+        (x * s, s + a * x * s * (1.0 - s))
+    };
+    for f in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+        let (mut y, mut dx) = (vec![f32::NAN; x.len()], vec![f32::NAN; x.len()]);
+        activate(f, &x, &mut y);
+        activate_vjp(f, &x, &g, &mut dx);
+        for i in 0..x.len() {
+            let at = f64::from(x[i]);
+            let (value, slope) = match f {
+                Activation::Silu => logistic(1.0, at),
+                Activation::Gelu => (at * normal_cdf(at), normal_cdf(at) + at * density(at)),
+                Activation::QuickGelu => logistic(1.702, at),
+            };
+            // As for SiLU and GEGLU above; of the quick form the argument is rounded, which its slope of at most 1.1 sees.
+            let bound = 4e-7 * at.abs().max(1.0);
+            assert!((f64::from(y[i]) - value).abs() <= bound, "{f:?}({at}) = {} not {value}", y[i]);
+            let (got, slope) = (f64::from(dx[i]), slope * f64::from(g[i]));
+            assert!((got - slope).abs() <= 1e-6, "{f:?}'({at}) is {got}, not {slope}");
+        }
+    }
+}
+
+in_every_version!(
+    silu_and_its_derivative,
+    upsampling_repeats_and_its_adjoint_sums,
+    geglu_and_its_derivatives,
+    pooling_averages_and_its_adjoint_spreads,
+    activations_and_their_derivatives,
+);

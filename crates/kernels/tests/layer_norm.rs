@@ -55,7 +55,6 @@ impl Case {
 /// measured ten times lower. Rows of one or two values divide by deviations down to `sqrt(EPS)`.
 const TOLERANCE: f64 = 2e-5;
 
-#[test]
 fn forward_matches_double_precision() {
     for case in cases() {
         for (y, exact) in case.run()[0].iter().zip(case.exact(usize::MAX, 0, 0.0)) {
@@ -64,7 +63,6 @@ fn forward_matches_double_precision() {
     }
 }
 
-#[test]
 fn gradients_match_central_differences() {
     let step = 1e-5;
     for case in cases() {
@@ -84,9 +82,10 @@ fn gradients_match_central_differences() {
     }
 }
 
-#[test]
 fn bits_do_not_depend_on_threads() {
     for case in cases() {
         assert_eq!(with_threads(1, || case.run()), with_threads(3, || case.run()));
     }
 }
+
+in_every_version!(forward_matches_double_precision, gradients_match_central_differences, bits_do_not_depend_on_threads,);

@@ -190,7 +190,6 @@ impl Case {
     }
 }
 
-#[test]
 fn errors_are_within_the_bound() {
     for tile in [Tile::Two, Tile::Four] {
         let mut worst = 0f64;
@@ -211,7 +210,6 @@ fn errors_are_within_the_bound() {
     }
 }
 
-#[test]
 fn bits_do_not_depend_on_batch_or_threads() {
     for tile in [Tile::Two, Tile::Four] {
         for case in cases() {
@@ -237,3 +235,5 @@ fn only_some_convolutions_are_served() {
         assert!(!serves(&other));
     }
 }
+
+in_every_version!(errors_are_within_the_bound, bits_do_not_depend_on_batch_or_threads,);

@@ -1,7 +1,7 @@
 //! The operations and their gradients against Burn's own.
 
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use vipaint_nn::ops::{self, GroupNormTail, PackedConv, reference};
+use vipaint_nn::ops::{self, Activation, GroupNormTail, PackedConv, reference};
 
 /// Both compute in single precision, in different orders; the values are of order one to ten.
 const TOLERANCE: f32 = 2e-4;
@@ -129,6 +129,24 @@ fn group_norm_shifted() {
         [x, shift, weight, bias],
         norm(x.clone(), shift.clone(), 3, weight.clone(), bias.clone(), 1e-5, tail()),
         burn(x.clone() + shift.clone().reshape([3, 1, 1, 24]), 3, weight.clone(), bias.clone(), 1e-5, tail())
+    );
+    let (scale, offset) = (noise([3, 24]), noise([3, 24]));
+    let tail = |scale: &Tensor<2>, offset: &Tensor<2>| GroupNormTail {
+        modulation: Some((scale.clone(), offset.clone())),
+        silu: true,
+    };
+    compare!(
+        "group_norm_shifted with scale and shift",
+        [x, shift, weight, bias, scale, offset],
+        norm(x.clone(), shift.clone(), 3, weight.clone(), bias.clone(), 1e-5, tail(&scale, &offset)),
+        burn(
+            x.clone() + shift.clone().reshape([3, 1, 1, 24]),
+            3,
+            weight.clone(),
+            bias.clone(),
+            1e-5,
+            tail(&scale, &offset)
+        )
     );
 }
 
@@ -291,4 +309,24 @@ fn frozen_layers() {
             Some(Tensor::from_data(bias.to_data(), &device()))
         )
     );
+}
+
+#[test]
+fn activated_linear_layers() {
+    for [rows, c_in, c_out] in [[5, 7, 9], [40, 264, 256], [1, 3, 1]] {
+        let (x, weight, bias) = (noise([rows, c_in]), noise([c_out, c_in]) * 0.2, noise([c_out]));
+        let packed = PackedConv::linear(weight.clone(), Some(bias.clone()));
+        let weight = Tensor::<2>::from_data(weight.to_data(), &device());
+        let bias = Tensor::<1>::from_data(bias.to_data(), &device());
+        for f in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+            let burn = |x: &Tensor<2>| {
+                reference::activate(reference::linear(x.clone(), weight.clone(), Some(bias.clone())), f)
+            };
+            let what = format!("{f:?} of a layer {:?}", [rows, c_in, c_out]);
+            compare!(what, [x], ops::linear_frozen_activated(x.clone(), &packed, f), burn(&x));
+            // Without gradients nothing else is kept, and the result is the same.
+            let plain = ops::linear_frozen_activated(x.clone(), &packed, f);
+            assert_eq!(plain.to_data(), ops::linear_frozen_activated(leaf(&x), &packed, f).to_data(), "{what}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = recipe.data.load(recipe.shape())?;
     let values = train_classifier(&data.train, &ClassifierSettings::default(), &mut |images, loss| {
         println!("{images} pictures, loss {loss:.4}");
-    });
+    })?;
     let bytes = Classifier::to_bytes(&values)?;
     let test: Vec<f32> = (0..data.test.len()).flat_map(|i| data.test.values(i)).collect();
     let named = Classifier::from_bytes(&bytes)?.classes(&test);

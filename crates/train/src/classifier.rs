@@ -6,6 +6,7 @@ use vipaint_core::noise::stream;
 use vipaint_eval::classifier::{CLASSES, Network, SIZE};
 use vipaint_nn::layers::{Init, weights};
 
+use crate::Result;
 use crate::adam::State;
 use crate::data::Images;
 use crate::order::Order;
@@ -43,9 +44,16 @@ impl Default for ClassifierSettings {
 /// Trains on pictures `[1, 32, 32]`, shifted and mirrored at random; reports (pictures seen, mean loss) now and then.
 /// Returns the averaged weights, for [`vipaint_eval::classifier::Classifier::to_bytes`].
 ///
+/// # Errors
+/// [`crate::Error::Threads`] when the system refuses a thread.
+///
 /// # Panics
 /// If the pictures are not `[1, 32, 32]`, or a label exceeds [`CLASSES`].
-pub fn train_classifier(images: &Images, settings: &ClassifierSettings, on: &mut dyn FnMut(u64, f64)) -> Vec<f32> {
+pub fn train_classifier(
+    images: &Images,
+    settings: &ClassifierSettings,
+    on: &mut dyn FnMut(u64, f64),
+) -> Result<Vec<f32>> {
     assert!(images.shape == [1, SIZE, SIZE] && images.labels.iter().all(|l| *l < CLASSES), "wrong pictures");
     let total = (settings.epochs * images.len() as f64) as u64;
     let optimizer = Optimizer {
@@ -64,7 +72,7 @@ pub fn train_classifier(images: &Images, settings: &ClassifierSettings, on: &mut
     };
     let mut state = State::new(weights::gather(&Network::new(&mut Init::seeded(&Device::flex(), settings.seed))));
     let mut order = Order::new(settings.seed, images.len());
-    let pieces = Pieces::new(settings.pieces);
+    let pieces = Pieces::new(settings.pieces)?;
     let size = settings.batch / settings.pieces;
     let (mut sum, mut count) = (0.0, 0);
     while state.images < total {
@@ -83,7 +91,7 @@ pub fn train_classifier(images: &Images, settings: &ClassifierSettings, on: &mut
             (sum, count) = (0.0, 0);
         }
     }
-    state.ema
+    Ok(state.ema)
 }
 
 fn loss_and_gradient(

@@ -46,6 +46,9 @@ pub enum Error {
         /// Images seen.
         images: u64,
     },
+    /// The system refuses a thread.
+    #[error("a thread cannot be started ({0}); lower optimizer.pieces, or raise the limit on processes (ulimit -u)")]
+    Threads(String),
     /// A plot cannot be drawn.
     #[error("plot: {0}")]
     Plot(String),

@@ -2,9 +2,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use vipaint_core::Noise;
 use vipaint_core::prior::{Condition, Guidance, Prior, per_sample};
-use vipaint_core::{Noise, Result};
 
+use crate::Result;
 use crate::data::Images;
 use crate::parallel::Pieces;
 
@@ -45,7 +46,7 @@ pub fn held_out_errors(
             jobs.extend(numbers.chunks(BATCH).map(|chunk| (ratio, class, chunk.to_vec())));
         }
     }
-    let sums = Pieces::new(threads).map(&jobs, |(ratio, class, numbers)| {
+    let sums = Pieces::new(threads)?.map(&jobs, |(ratio, class, numbers)| {
         let condition = if prior.classes.is_empty() { Condition::default() } else { Condition::class(*class) };
         squared_error(prior, images, numbers, *ratio, condition, seed)
     });

@@ -2,14 +2,18 @@
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::{Error, Result};
+
 /// Threads for a fixed number of pieces.
 pub(crate) struct Pieces(Vec<ThreadPool>);
 
 impl Pieces {
-    pub(crate) fn new(count: usize) -> Self {
-        // A recipe asks for at most 64 pieces, so this fails only where threads cannot be made at all.
-        let pool = || ThreadPoolBuilder::new().num_threads(1).build().expect("the system refuses a thread");
-        Self((0..count).map(|_| pool()).collect())
+    /// # Errors
+    /// [`Error::Threads`] when the system refuses one.
+    pub(crate) fn new(count: usize) -> Result<Self> {
+        let pool =
+            |_| ThreadPoolBuilder::new().num_threads(1).build().map_err(|error| Error::Threads(error.to_string()));
+        Ok(Self((0..count).map(pool).collect::<Result<_>>()?))
     }
 
     /// The results of `f(0), f(1), ...` in order, whatever the timing.

@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         };
         let log = Log::open(&folder.join("log.jsonl"), checkpoint.state.images)?;
         let order = Order::new(recipe.seed, pictures);
-        let pieces = Pieces::new(recipe.optimizer.pieces);
+        let pieces = Pieces::new(recipe.optimizer.pieces)?;
         Ok(Self { recipe, folder, task, pieces, checkpoint, log, order, since: (0, 0.0, 0.0, 0.0) })
     }
 

@@ -1,8 +1,10 @@
 //! Deterministic sampling, to see what a prior has learnt.
 
 use burn::tensor::{Device, Tensor};
+use vipaint_core::Noise;
 use vipaint_core::prior::{Condition, Guidance, Prior};
-use vipaint_core::{Noise, Result};
+
+use crate::Result;
 
 /// Purpose number of these samples' random streams.
 const PURPOSE: u64 = 0x5a3b;
@@ -67,7 +69,7 @@ pub fn class_samples(
         jobs.extend(numbers.chunks(BATCH).map(|chunk| (condition.clone(), chunk.to_vec())));
     }
     let size = prior.shape().iter().product();
-    let batches = crate::parallel::Pieces::new(threads).map(&jobs, |(condition, numbers)| {
+    let batches = crate::parallel::Pieces::new(threads)?.map(&jobs, |(condition, numbers)| {
         let samples = heun(prior, condition.clone(), steps, seed, numbers)?.into_data();
         let values: Vec<f32> = samples.iter::<f32>().collect();
         Ok(values.chunks_exact(size).map(<[f32]>::to_vec).collect::<Vec<_>>())

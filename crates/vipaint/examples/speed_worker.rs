@@ -22,6 +22,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vipaint::demo::Examples;
 use vipaint::{Amount, Job, Preset, Request, Settings, parse_noise};
 use vipaint_core::prior::{Calls, Condition};
+use vipaint_kernels::Version;
 use vipaint_nn::ops::{External, PackedConv, conv2d_frozen, external};
 use vipaint_zoo::{Family, Inventory, Loader, RandomWeights, Source, presets};
 
@@ -240,37 +241,55 @@ fn multiply_adds(threads: usize) -> Result<f64> {
     if sums.iter().any(|sum| !sum.is_finite()) {
         return Err("the sums must stay finite".into());
     }
-    Ok((threads * STEPS * CHAINS * LANES) as f64 / seconds / 1e9)
+    Ok((threads * STEPS * CHAINS * lanes()) as f64 / seconds / 1e9)
 }
 
 const CHAINS: usize = 12;
-const LANES: usize = 8;
+
+/// Lanes of the processor's vectors.
+fn lanes() -> usize {
+    if Version::current() == Version::Avx512 { 16 } else { 8 }
+}
 
 fn chains(steps: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        #[target_feature(enable = "avx2,fma")]
-        fn fast(steps: usize) -> f32 {
-            chains_body(steps)
-        }
-        // SAFETY: the features were found.
-        return unsafe { fast(steps) };
+    // SAFETY: the features were found.
+    match Version::current() {
+        Version::Avx512 => return unsafe { x86::wide(steps) },
+        Version::Avx2 => return unsafe { x86::narrow(steps) },
+        Version::Portable => {}
     }
-    chains_body(steps)
-}
-
-// It must be compiled with the features of its caller.
-#[allow(clippy::inline_always)]
-#[inline(always)]
-fn chains_body(steps: usize) -> f32 {
-    let mut sums = [[0f32; LANES]; CHAINS];
-    let (a, b) = (std::hint::black_box([0.5f32; LANES]), std::hint::black_box([0.25f32; LANES]));
+    let mut sums = [[0f32; 8]; CHAINS];
+    let factor = std::hint::black_box(0.5f32);
     for _ in 0..steps {
-        for sum in &mut sums {
-            for ((sum, a), b) in sum.iter_mut().zip(a).zip(b) {
-                *sum = sum.mul_add(a, b);
-            }
+        for sum in sums.iter_mut().flatten() {
+            *sum = *sum * factor + factor;
         }
     }
     sums.iter().flatten().sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{_mm256_fmadd_ps, _mm256_set1_ps, _mm512_fmadd_ps, _mm512_set1_ps};
+    use std::hint::black_box;
+
+    macro_rules! chains {
+        ($name:ident, $features:literal, $set:ident, $fma:ident) => {
+            #[target_feature(enable = $features)]
+            pub fn $name(steps: usize) -> f32 {
+                let factor = $set(black_box(0.5));
+                let mut sums = [$set(black_box(0.0)); super::CHAINS];
+                for _ in 0..steps {
+                    for sum in &mut sums {
+                        *sum = $fma(*sum, factor, factor);
+                    }
+                }
+                black_box(sums);
+                0.0
+            }
+        };
+    }
+    chains!(wide, "avx512f", _mm512_set1_ps, _mm512_fmadd_ps);
+    chains!(narrow, "avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps);
 }

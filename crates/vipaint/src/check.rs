@@ -10,10 +10,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use vipaint_core::prior::{Condition, Context, Prior};
 use vipaint_core::{Level, Schedule};
-use vipaint_zoo::{Header, Network, Parameterization};
+use vipaint_zoo::Parameterization;
 
 use crate::error::{Error, Result};
-use crate::priors::{Open, Source};
+use crate::priors::{Open, Raw, Source};
 
 /// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,18 +47,18 @@ pub fn check(prior: &Source, device: &Device, part: Part, input: &[u8], name: &s
 }
 
 /// Without a `network` its raw output is not known.
-fn denoise(network: Option<&(Header, Arc<dyn Network>)>, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
+fn denoise(raw: Option<&Raw>, prior: &Prior, input: &Input<'_>) -> Result<Vec<u8>> {
     let z = input.image("z_t", prior.shape())?;
     let batch = z.dims()[0];
-    let levels = input.levels(&prior.schedule, network.map(|(header, _)| &header.parameterization), batch)?;
+    let levels = input.levels(&prior.schedule, raw.map(|raw| &raw.parameterization), batch)?;
     let conditions = input.conditions(batch, prior.classes.len())?;
     let v = input.cotangent(z.dims())?;
     let (mut raws, mut estimates, mut products) = (Vec::new(), Vec::new(), Vec::new());
     // A condition holds for a whole call, so samples of different conditions go one by one.
     for (i, (level, condition)) in levels.iter().zip(&conditions).enumerate() {
         let z = z.clone().slice_dim(0, i..i + 1);
-        if let Some((header, network)) = network {
-            let (scale, time) = match header.parameterization.preconditioning() {
+        if let Some(Raw { parameterization, network, .. }) = raw {
+            let (scale, time) = match parameterization.preconditioning() {
                 Ok(preconditioning) => {
                     let scales = preconditioning.scales(level.ratio());
                     (scales.input / level.alpha, scales.noise)

@@ -66,7 +66,9 @@ pub fn guarded<T>(choice: Choice, work: impl FnOnce() -> Result<T>) -> Result<T>
     }));
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let cause = first.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        let remedy = format!("if its memory is short lower --batch, and mc_samples with --set; else {INSTEAD}");
+        let remedy = format!(
+            "if its memory is short lower --batch, or say with --memory what features may take; else {INSTEAD}"
+        );
         Err(failed(choice, &format!("the device failed ({})", one_line(&cause)), &remedy))
     })
 }

@@ -14,7 +14,7 @@ use vipaint_core::sampler::{Draw, Samples};
 
 use crate::error::{Error, Result};
 use crate::evaluation::perceptual;
-use crate::memory::{self, Sample};
+use crate::memory::{Plan, Work};
 use crate::picture::Workspace;
 use crate::restore::{Restoration, in_units};
 use crate::scene::{Input, Scene};
@@ -89,6 +89,8 @@ pub struct Outcome {
     pub sampling: Stage,
     /// Whether it was stopped before it was complete.
     pub interrupted: bool,
+    /// How it was split to fit into memory.
+    pub plan: Plan,
 }
 
 impl Job {
@@ -133,14 +135,35 @@ impl Job {
         &self.scene
     }
 
+    /// How the work will be split to fit into memory: a fit, if the method has one, and drawing, if that is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Resource`] when it cannot fit.
+    pub fn plan(&self, amount: Option<Amount>) -> Result<Plan> {
+        let vipaint = self.settings.vipaint();
+        Plan::new(Work {
+            prior: &self.problem.prior,
+            fit: vipaint.as_ref().map(vipaint_core::sampler::Vipaint::fit_options),
+            draw: amount.map(|amount| (amount.batch.min(amount.samples), self.settings.cfg_scale)),
+        })
+    }
+
+    /// The plan, put into effect.
+    fn planned(&self, amount: Option<Amount>) -> Result<Plan> {
+        let plan = self.plan(amount)?;
+        self.problem.prior.recompute(plan.recompute);
+        Ok(plan)
+    }
+
     /// Runs the whole method.
     ///
     /// # Errors
     /// Those of the method.
     pub fn run(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
-        match self.start(observer)? {
-            Some((fit, spent)) => self.complete(fit, spent, amount, observer),
-            None => self.draw(amount, observer),
+        let plan = self.planned(Some(amount))?;
+        match self.start(&plan, observer)? {
+            Some((fit, spent)) => self.complete(fit, spent, amount, plan, observer),
+            None => self.draw(amount, plan, observer),
         }
     }
 
@@ -150,7 +173,8 @@ impl Job {
     /// [`Error::Usage`] when the method has none, and those of the fit.
     pub fn fit(self, observer: &mut Observer) -> Result<Outcome> {
         let problem = || format!("{} fits nothing that could be kept", self.settings.method.name);
-        let (mut fit, spent) = self.start(observer)?.ok_or_else(|| {
+        let plan = self.planned(None)?;
+        let (mut fit, spent) = self.start(&plan, observer)?.ok_or_else(|| {
             Error::usage("--method", problem(), "use vipaint, with proposal=chain if it has particles")
         })?;
         let (interrupted, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
@@ -164,6 +188,7 @@ impl Job {
             fitting,
             sampling: Stage::default(),
             interrupted,
+            plan,
         })
     }
 
@@ -172,45 +197,48 @@ impl Job {
     /// # Errors
     /// [`Error::Usage`] when the method has no fit, and those of the method.
     pub fn resume(self, fit: Fit, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
-        self.complete(fit, Stage::default(), amount, observer)
+        let plan = self.planned(Some(amount))?;
+        self.complete(fit, Stage::default(), amount, plan, observer)
     }
 
-    fn complete(self, mut fit: Fit, spent: Stage, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+    fn complete(
+        self,
+        mut fit: Fit,
+        spent: Stage,
+        amount: Amount,
+        plan: Plan,
+        observer: &mut Observer,
+    ) -> Result<Outcome> {
+        fit.together = plan.together;
         let problem = || format!("{} draws from no posterior", self.settings.method.name);
         let vipaint = self.settings.vipaint().ok_or_else(|| Error::usage("--method", problem(), "use vipaint"))?;
         let (stopped, stage) = self.timed(|job| fit.run(&job.problem, observer))?;
-        let draw = self.draw_of(amount)?;
+        let draw = self.draw_of(amount, &plan);
         let (drawn, sampling) = self.timed(|job| {
             if stopped {
                 return Ok(Samples { interrupted: true, ..Samples::default() });
             }
             vipaint.sample_fit(&fit, &job.problem, &draw, observer)
         })?;
-        self.outcome(drawn, amount, Some(fit), (spent + stage, sampling))
+        self.outcome(drawn, amount, Some(fit), (spent + stage, sampling), plan)
     }
 
-    fn draw(self, amount: Amount, observer: &mut Observer) -> Result<Outcome> {
+    fn draw(self, amount: Amount, plan: Plan, observer: &mut Observer) -> Result<Outcome> {
         let sampler = self.settings.sampler()?;
-        let draw = self.draw_of(amount)?;
+        let draw = self.draw_of(amount, &plan);
         let (drawn, sampling) = self.timed(|job| sampler.sample(&job.problem, &draw, observer))?;
-        self.outcome(drawn, amount, None, (Stage::default(), sampling))
+        self.outcome(drawn, amount, None, (Stage::default(), sampling), plan)
     }
 
     /// A fit before its first step, and what its start cost, if the method is one that fits.
-    fn start(&self, observer: &mut Observer) -> Result<Option<(Fit, Stage)>> {
+    fn start(&self, plan: &Plan, observer: &mut Observer) -> Result<Option<(Fit, Stage)>> {
         let Some(vipaint) = self.settings.vipaint() else { return Ok(None) };
         let options = vipaint.fit_options();
-        let prior = &self.problem.prior;
-        memory::fit(options, Sample::of(prior, options.fit_cfg_scale), &prior.device)?;
-        self.timed(|job| Fit::new(&job.problem, vipaint.fit_options(), job.seed, observer)).map(Some)
+        self.timed(|job| Fit::within(plan.together, &job.problem, options, job.seed, observer)).map(Some)
     }
 
-    fn draw_of(&self, amount: Amount) -> Result<Draw> {
-        let batch = {
-            let prior = &self.problem.prior;
-            memory::batch(amount.batch, Sample::of(prior, self.settings.cfg_scale), &prior.device)?
-        };
-        Ok(Draw { seed: self.seed, indices: 0..amount.samples, batch })
+    fn draw_of(&self, amount: Amount, plan: &Plan) -> Draw {
+        Draw { seed: self.seed, indices: 0..amount.samples, batch: plan.batch }
     }
 
     fn timed<T>(&self, work: impl FnOnce(&Self) -> vipaint_core::Result<T>) -> Result<(T, Stage)> {
@@ -220,7 +248,14 @@ impl Job {
         Ok((value, Stage { calls: self.problem.prior.calls() - before, seconds: start.elapsed().as_secs_f64() }))
     }
 
-    fn outcome(self, drawn: Samples, amount: Amount, fit: Option<Fit>, stages: (Stage, Stage)) -> Result<Outcome> {
+    fn outcome(
+        self,
+        drawn: Samples,
+        amount: Amount,
+        fit: Option<Fit>,
+        stages: (Stage, Stage),
+        plan: Plan,
+    ) -> Result<Outcome> {
         let (low, high) = self.problem.prior.value_range;
         let unit = |value: f32| ((f64::from(value) - low) / (high - low)) as f32;
         let samples = match drawn.images {
@@ -244,6 +279,7 @@ impl Job {
             fitting: stages.0,
             sampling: stages.1,
             interrupted: drawn.interrupted,
+            plan,
         })
     }
 }

@@ -32,7 +32,7 @@ pub mod given;
 pub mod held_out;
 pub mod hub;
 pub mod job;
-mod memory;
+pub mod memory;
 pub mod names;
 pub mod picture;
 pub mod portraits;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
 use vipaint_nn::device::is_cpu;
 use vipaint_zoo::presets::Preset;
-use vipaint_zoo::{Header, Network, exec};
+use vipaint_zoo::{Header, Loaded, Network, Parameterization, exec, text_unet};
 
 use crate::checkpoint::Place;
 use crate::error::{Error, Result};
@@ -167,23 +167,28 @@ impl Source {
             Self::Embedded(_) | Self::File(_) => {}
         }
         let (bytes, refused) = (self.bytes()?, |error| refuse(&self.name(), &error));
-        if vipaint_zoo::text_unet::is_text_prior(&bytes).map_err(refused)? {
-            let prior = vipaint_zoo::load_bytes_on(&bytes, device).map_err(refused)?;
-            return Ok(Open { prior, raw: None });
+        if text_unet::is_text_prior(&bytes).map_err(refused)? {
+            return text_unet::open_bytes_on(&bytes, device).map(Open::from).map_err(refused);
         }
         vipaint_zoo::open_bytes_on(&bytes, device).map(Open::from).map_err(refused)
     }
 
-    /// The description of a prior whose network has one.
+    /// What a prior's network is made of, without its weights.
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn header(&self) -> Result<Header> {
+    pub fn made_of(&self) -> Result<MadeOf> {
         match self {
-            Self::Hub(_) => self.local()?.header(),
-            Self::File(place) if !place.is_own() => place.header(),
-            _ => Ok(vipaint_zoo::decode(&self.bytes()?).map_err(|error| refuse(&self.name(), &error))?.0),
+            Self::Hub(_) => return self.local()?.made_of(),
+            Self::File(place) if !place.is_own() => return place.header().map(Box::new).map(MadeOf::Network),
+            _ => {}
         }
+        let (bytes, refused) = (self.bytes()?, |error| refuse(&self.name(), &error));
+        if text_unet::is_text_prior(&bytes).map_err(refused)? {
+            return text_unet::header(&bytes).map(Box::new).map(MadeOf::Text).map_err(refused);
+        }
+        let header = vipaint_zoo::decode(&bytes).map_err(refused)?.0;
+        Ok(MadeOf::Network(Box::new(header)))
     }
 }
 
@@ -191,13 +196,39 @@ impl Source {
 pub struct Open {
     /// The prior.
     pub prior: Prior,
-    /// Its description and its network, unless that is an external program's or reads the words of a text.
-    pub raw: Option<(Header, Arc<dyn Network>)>,
+    /// Its network, unless that is an external program's.
+    pub raw: Option<Raw>,
 }
 
-impl From<vipaint_zoo::Loaded> for Open {
-    fn from(loaded: vipaint_zoo::Loaded) -> Self {
-        Self { prior: loaded.prior, raw: Some((loaded.header, loaded.network)) }
+/// A prior's network.
+pub struct Raw {
+    /// How its output becomes `x0_hat`.
+    pub parameterization: Parameterization,
+    /// The network itself.
+    pub network: Arc<dyn Network>,
+    /// What it is made of.
+    pub made_of: MadeOf,
+}
+
+/// The description of a prior that has a network.
+pub enum MadeOf {
+    /// A network, perhaps with an autoencoder.
+    Network(Box<Header>),
+    /// This program's own kind that reads texts.
+    Text(Box<text_unet::Header>),
+}
+
+impl From<Loaded> for Open {
+    fn from(Loaded { header, network, prior }: Loaded) -> Self {
+        let parameterization = header.parameterization;
+        Self { prior, raw: Some(Raw { parameterization, network, made_of: MadeOf::Network(Box::new(header)) }) }
+    }
+}
+
+impl From<text_unet::Opened> for Open {
+    fn from(text_unet::Opened { header, network, prior }: text_unet::Opened) -> Self {
+        let parameterization = Parameterization::Edm { sigma_data: header.sigma_data };
+        Self { prior, raw: Some(Raw { parameterization, network, made_of: MadeOf::Text(Box::new(header)) }) }
     }
 }
 
@@ -302,8 +333,8 @@ pub fn info(source: &Source) -> Result<Value> {
         }));
     }
     let bytes = source.bytes()?;
-    if vipaint_zoo::text_unet::is_text_prior(&bytes).map_err(|error| refuse(&source.name(), &error))? {
-        let header = vipaint_zoo::text_unet::header(&bytes).map_err(|error| refuse(&source.name(), &error))?;
+    if text_unet::is_text_prior(&bytes).map_err(|error| refuse(&source.name(), &error))? {
+        let header = text_unet::header(&bytes).map_err(|error| refuse(&source.name(), &error))?;
         let mut network = json!(header.network);
         let words = network["text"]["words"].take();
         return Ok(json!({

@@ -1,81 +1,15 @@
 //! How a picture is restored: the method with its hyperparameters, guidance, noise.
 
+mod presets;
+
 use serde_json::{Map, Value};
 use vipaint_core::measurement::{Family, Likelihood};
 use vipaint_core::sampler::{METHODS, Method, Sampler, Vipaint};
 
+pub use presets::Preset;
+
 use crate::error::{Error, Result};
 use crate::names;
-
-/// A set of hyperparameters that belong together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Preset {
-    /// A quick look.
-    Fast,
-    /// The methods' own defaults.
-    #[default]
-    Balanced,
-    /// The best pictures, at several times the price.
-    Best,
-    /// VIPaint as its latent-diffusion release computes it on ImageNet; see docs/method.md.
-    PublishedLdm,
-}
-
-/// [`Preset::PublishedLdm`]: `configs/inpainting/imagenet_config.yaml` and `utils/helper.py` of the release. Its `eta` scales a
-/// variance, and ours a standard deviation; its rate for a log-variance is twice ours for a log-deviation; its gradient is of
-/// a mean over 5 samples.
-const PUBLISHED_LDM: &[(&str, &str)] = &[
-    ("objective", "ldm"),
-    ("keypoints", "550,400"),
-    ("iterations", "50"),
-    ("mc_samples", "5"),
-    ("eta", "0.4472135954999579"), // sqrt(.2)
-    ("beta_prior", "100"),
-    ("beta_hierarchy", "100"),
-    ("lr_mu", "0.1"),
-    ("lr_tau", "0.0005"),
-    ("lr_gamma", "0.01"),
-    ("lr_decay", "0.99"),
-    ("l1", "156.0762651549526"), // 100 / (2 .566^2)
-    ("lpips", "100"),
-    ("init_samples", "0"),
-    ("init_noise", "1.2806248474865698"), // of the encoder 1 and of the top .8
-    ("init_tau", "1.5652475842498528"),   // .7 / sqrt(.2)
-    ("init_gamma", "5"),
-    ("fit_cfg_scale", "1"),
-    ("cfg_scale", "3"),
-    ("zeta", "0.4"), // 2 / 5
-    ("refine_steps", "401"),
-    ("refine_eta", "0.2"),
-    ("weights", "false"),
-];
-
-/// Hyperparameters that presets change.
-struct Changes {
-    method: &'static str,
-    fast: &'static [(&'static str, &'static str)],
-    best: &'static [(&'static str, &'static str)],
-}
-
-/// Presets of every method.
-const PRESETS: &[Changes] = &[
-    Changes {
-        method: "vipaint",
-        fast: &[("iterations", "25"), ("mc_samples", "3"), ("refine_steps", "15"), ("grid_steps", "15")],
-        best: &[("k", "4"), ("iterations", "100"), ("mc_samples", "8"), ("refine_steps", "50")],
-    },
-    Changes { method: "dps", fast: &[("steps", "50")], best: &[("steps", "400")] },
-    Changes { method: "repaint", fast: &[("steps", "25")], best: &[("resamplings", "10")] },
-    Changes { method: "pigdm", fast: &[("steps", "50")], best: &[("steps", "400")] },
-    Changes { method: "ddnm", fast: &[("steps", "50")], best: &[("steps", "400")] },
-    Changes { method: "reddiff", fast: &[("steps", "200")], best: &[("steps", "1000")] },
-    Changes { method: "daps", fast: &[("steps", "50")], best: &[("steps", "200")] },
-    Changes { method: "mcgdiff", fast: &[("particles", "16")], best: &[("particles", "128")] },
-    Changes { method: "blended", fast: &[("steps", "25")], best: &[("steps", "200")] },
-    Changes { method: "psld", fast: &[("steps", "50")], best: &[("steps", "400")] },
-    Changes { method: "resample", fast: &[("steps", "50")], best: &[("steps", "200")] },
-    Changes { method: "unconditional", fast: &[("steps", "15")], best: &[("steps", "50")] },
-];
 
 /// Most noise that is taken for one: a hundred times the range of a picture.
 const LOUDEST: f64 = 200.0;
@@ -113,17 +47,10 @@ impl Settings {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
         let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
-        if preset == Preset::PublishedLdm && method.name != "vipaint" {
-            return Err(Error::usage("--preset", "published-ldm is a set for vipaint", "use --method vipaint"));
+        if preset.is_published() && method.name != "vipaint" {
+            return Err(Error::usage("--preset", "is a set for vipaint", "use --method vipaint"));
         }
-        let changes = PRESETS.iter().find(|changes| changes.method == method.name);
-        let changes = changes.map_or(&[][..], |changes| match preset {
-            Preset::Fast => changes.fast,
-            Preset::Balanced => &[],
-            Preset::Best => changes.best,
-            Preset::PublishedLdm => PUBLISHED_LDM,
-        });
-        for (key, value) in changes {
+        for (key, value) in preset.changes(method.name) {
             settings.set(key, value)?;
         }
         for (i, (key, value)) in sets.iter().enumerate() {
@@ -269,15 +196,20 @@ mod tests {
                 assert!(Settings::new(method.name, preset, &[], noise()).is_ok(), "{}", method.name);
             }
         }
-        assert!(METHODS.iter().all(|m| PRESETS.iter().any(|changes| changes.method == m.name)));
+        assert!(METHODS.iter().all(|m| !Preset::Fast.changes(m.name).is_empty()));
     }
 
     #[test]
-    fn the_published_preset_is_for_vipaint_and_can_be_changed() {
+    fn published_presets_are_for_vipaint_and_can_be_changed() {
         let made = |method, pairs: &[(&str, &str)]| Settings::new(method, Preset::PublishedLdm, &sets(pairs), noise());
         let fit = made("vipaint", &[("l1", "100")]).ok().and_then(|s| s.vipaint()).expect("it fits");
         assert_eq!((fit.fit_options().l1, fit.fit_options().lpips), (100.0, 100.0));
         assert!(made("dps", &[]).is_err());
+        let made = |method, pairs: &[(&str, &str)]| Settings::new(method, Preset::PublishedSd3, &sets(pairs), noise());
+        let settings = made("vipaint", &[("iterations", "3")]).expect("it is valid");
+        let fit = settings.vipaint().expect("it fits");
+        assert_eq!((fit.fit_options().iterations, fit.fit_options().l2, settings.cfg_scale), (3, 250.0, 4.5));
+        assert!(made("vipaint", &[("weights", "true")]).is_err() && made("repaint", &[]).is_err());
     }
 
     #[test]

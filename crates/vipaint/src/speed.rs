@@ -5,12 +5,13 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vipaint_core::Schedule;
+use vipaint_core::prior::{Condition, Prior};
 use vipaint_nn::device::name;
-use vipaint_zoo::{Header, Inventory, Loader, RandomWeights, Source as _, presets::Preset};
+use vipaint_zoo::{Inventory, Loader, RandomWeights, Source as _, presets::Preset};
 
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::priors::{EMBEDDED, Open, Source, refuse};
+use crate::priors::{EMBEDDED, MadeOf, Open, Source, refuse};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -50,6 +51,53 @@ pub fn measure(ask: &Ask) -> Result<Value> {
     if ask.random_weights { random(ask) } else { loaded(ask) }
 }
 
+/// What a part of a prior costs, by its architecture.
+struct Cost {
+    parameters: usize,
+    multiply_adds: Option<u64>,
+    /// Held for each sample until its gradient is taken.
+    held: Option<u64>,
+}
+
+impl Cost {
+    fn of(inventory: &Inventory, multiply_adds: u64) -> Self {
+        let held = (inventory.outputs > 0).then(|| inventory.held_bytes());
+        Self { parameters: inventory.parameters(), multiply_adds: Some(multiply_adds), held }
+    }
+
+    /// Of the denoiser or the decoder of a prior; none without a decoder.
+    fn part(made_of: &MadeOf, decode: bool) -> vipaint_zoo::Result<Option<Self>> {
+        Ok(Some(match (made_of, decode) {
+            (MadeOf::Network(header), false) => Self::of(&header.network.inventory()?, header.network.multiply_adds()?),
+            (MadeOf::Network(header), true) => {
+                let Some(config) = &header.autoencoder else { return Ok(None) };
+                let side = header.network.shape()[1];
+                let inventory = Inventory::of(|loader| config.build_decoder(loader, side))?;
+                Self::of(&inventory, inventory.multiply_adds)
+            }
+            (MadeOf::Text(header), _) => {
+                let of_decoder = |name: &str| name.starts_with("autoencoder.");
+                let entries = header.entries()?;
+                let mine = entries.iter().filter(|entry| of_decoder(&entry.name) == decode);
+                let multiply_adds = (!decode).then(|| header.network.multiply_adds());
+                Self {
+                    parameters: mine.map(|entry| entry.shape.iter().product::<usize>()).sum(),
+                    multiply_adds,
+                    held: None,
+                }
+            }
+        }))
+    }
+}
+
+/// A condition that a network accepts.
+fn example(made_of: &MadeOf) -> Condition {
+    match made_of {
+        MadeOf::Network(header) => header.network.example_condition(),
+        MadeOf::Text(_) => Condition::default(),
+    }
+}
+
 /// The prior as it is.
 fn loaded(ask: &Ask) -> Result<Value> {
     if Preset::named(&ask.prior).is_some() && !EMBEDDED.iter().any(|prior| prior.name == ask.prior) {
@@ -60,7 +108,7 @@ fn loaded(ask: &Ask) -> Result<Value> {
     let start = Instant::now();
     let Open { prior, raw } = source.open(&ask.device)?;
     let load = Load::since(start);
-    let Some((header, _)) = raw else {
+    let Some(raw) = raw else {
         let problem = format!("the network of {} cannot be measured", prior.name);
         return Err(Error::usage("PRIOR", problem, "give an embedded prior or a file"));
     };
@@ -69,52 +117,62 @@ fn loaded(ask: &Ask) -> Result<Value> {
         let problem = format!("the prior works on a side of {side}");
         return Err(Error::usage("--size", problem, "leave the option out, or add --random-weights"));
     }
-    if ask.decode && prior.autoencoder.is_identity() {
-        return Err(no_decoder(&prior.name));
-    }
-    let inventory = header.network.inventory().map_err(|error| refuse(&source.name(), &error))?;
-    let (condition, levels) = (header.network.example_condition(), levels(&prior.schedule, ask.batch));
+    whole(ask, &prior, &raw.made_of, &load)
+}
+
+/// A prior, whichever part is asked for.
+fn whole(ask: &Ask, prior: &Prior, made_of: &MadeOf, load: &Load) -> Result<Value> {
+    let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
+    let cost = Cost::part(made_of, ask.decode).map_err(refused)?.ok_or_else(|| no_decoder(&prior.name))?;
+    let (condition, levels) = (example(made_of), levels(&prior.schedule, ask.batch));
     let call: Call<'_> = if ask.decode {
         Box::new(|z| Ok(prior.autoencoder.decode(z)))
     } else {
         Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition))
     };
-    run(ask, prior.shape(), &inventory, &load, &call)
+    run(ask, prior.shape(), &cost, load, &call)
 }
 
 /// The prior's architecture, at any size, with random weights.
 fn random(ask: &Ask) -> Result<Value> {
-    let mut header = described(&ask.prior)?;
+    let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
+    let header = match described(&ask.prior)? {
+        MadeOf::Network(header) => header,
+        MadeOf::Text(header) => {
+            let header = ask.size.map_or_else(|| (*header).clone(), |size| header.as_ref().clone().with_side(size));
+            let start = Instant::now();
+            let opened = header.random(&ask.device).map_err(refused)?;
+            return whole(ask, &opened.prior, &MadeOf::Text(Box::new(header)), &Load::since(start));
+        }
+    };
+    let mut header = *header;
     if let Some(size) = ask.size {
         header.network = header.network.with_side(size);
     }
     let shape = header.network.shape();
-    let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
+    let cost = Cost::part(&MadeOf::Network(Box::new(header.clone())), ask.decode).map_err(refused)?;
+    let cost = cost.ok_or_else(|| no_decoder(&ask.prior))?;
     let weights = RandomWeights::default();
     let loader = Loader::new(&weights, &ask.device);
     let loader = if ask.half_weights { loader.halved() } else { loader };
-    if ask.decode {
-        let Some(config) = &header.autoencoder else { return Err(no_decoder(&ask.prior)) };
-        let inventory = Inventory::of(|loader| config.build_decoder(loader, shape[1])).map_err(refused)?;
-        let start = Instant::now();
-        let decoder = config.build_decoder(&loader, shape[1]).map_err(refused)?;
-        return run(ask, shape, &inventory, &Load::since(start), &(Box::new(|z| Ok(decoder.decode(z))) as Call<'_>));
-    }
-    let inventory = header.network.inventory().map_err(refused)?;
-    let (condition, levels) = (header.network.example_condition(), levels(&header.schedule, ask.batch));
     let start = Instant::now();
+    if let Some(config) = header.autoencoder.as_ref().filter(|_| ask.decode) {
+        let decoder = config.build_decoder(&loader, shape[1]).map_err(refused)?;
+        return run(ask, shape, &cost, &Load::since(start), &(Box::new(|z| Ok(decoder.decode(z))) as Call<'_>));
+    }
+    let (condition, levels) = (header.network.example_condition(), levels(&header.schedule, ask.batch));
     let network = header.network.build(&loader).map_err(refused)?;
     let load = Load::since(start);
     let prior = vipaint_zoo::with_network(header, network);
-    run(ask, shape, &inventory, &load, &(Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)) as Call<'_>))
+    run(ask, shape, &cost, &load, &(Box::new(|z| prior.denoiser.x0_hat(z, &levels, &condition)) as Call<'_>))
 }
 
 /// The description of an architecture: a known one's, or that of an embedded prior or a file.
-fn described(name: &str) -> Result<Header> {
+fn described(name: &str) -> Result<MadeOf> {
     if let Some(preset) = Preset::named(name) {
-        return Ok(preset.header());
+        return Ok(MadeOf::Network(Box::new(preset.header())));
     }
-    Source::named(name)?.header()
+    Source::named(name)?.made_of()
 }
 
 fn no_decoder(name: &str) -> Error {
@@ -139,7 +197,7 @@ impl Load {
     }
 }
 
-fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, call: &Call<'_>) -> Result<Value> {
+fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'_>) -> Result<Value> {
     let noise = RandomWeights { seed: 1 };
     let z = noise.tensor("z", &[ask.batch, c * h * w, 1]).map_err(|error| refuse(&ask.prior, &error))?;
     let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &ask.device);
@@ -162,8 +220,8 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "half_weights": ask.half_weights,
         "batch": ask.batch,
         "shape": [c, h, w],
-        "parameters": inventory.parameters(),
-        "multiply_adds": inventory.multiply_adds,
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
         "device": name(&ask.device),
         "threads": rayon::current_num_threads(),
         "rounds": ask.rounds,
@@ -172,7 +230,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], inventory: &Inventory, load: &Load, cal
         "load_peak_bytes": load.peak,
         "forward_ms": forward,
         "forward_vjp_ms": forward_vjp,
-        "held_bytes": ask.batch as u64 * inventory.held_bytes(),
+        "held_bytes": cost.held.map(|held| ask.batch as u64 * held),
         "peak_bytes": memory::peak(),
     }))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vipaint::save::Folder;
-use vipaint::{Amount, Error, Preset, Result, Settings, parse_noise, picture, priors};
+use vipaint::{Amount, Error, Preset, Result, Settings, memory, parse_noise, picture, priors};
 
 use vipaint_core::operator::Shrink;
 
@@ -25,6 +25,7 @@ pub fn ask(raw: cli::Ask) -> Result<Plan> {
         cli::Preset::Balanced => Preset::Balanced,
         cli::Preset::Best => Preset::Best,
         cli::Preset::PublishedLdm => Preset::PublishedLdm,
+        cli::Preset::PublishedSd3 => Preset::PublishedSd3,
     };
     let mut sets = raw.sets.iter().map(|pair| key_value(pair)).collect::<Result<Vec<_>>>()?;
     if let Some(scale) = raw.cfg_scale {
@@ -88,6 +89,16 @@ pub fn writable(option: &str, path: &Path) -> Result<Folder> {
 
 /// Sets the number of threads.
 pub fn machine(raw: &cli::Machine) -> Result<()> {
+    if let Some(gib) = raw.memory {
+        if !(gib > 0.0 && gib <= 1e6) {
+            return Err(Error::usage(
+                "--memory",
+                format!("must be a positive number of GiB, not {gib}"),
+                "leave it out",
+            ));
+        }
+        memory::limit((gib * f64::from(1 << 30)) as u64);
+    }
     let Some(threads) = raw.threads else { return Ok(()) };
     if !(1..=1024).contains(&threads) {
         return Err(Error::usage("--threads", format!("must be between 1 and 1024, not {threads}"), "leave it out"));

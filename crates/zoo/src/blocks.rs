@@ -25,6 +25,11 @@ impl Change {
         }
     }
 
+    /// Whether the convolution that follows does it too.
+    fn is_fused(&self) -> bool {
+        matches!(self, Self::Up(filter) if filter.is_nearest())
+    }
+
     /// Height and width after it.
     pub fn sides(&self, sides: [usize; 2]) -> [usize; 2] {
         match self {
@@ -88,7 +93,11 @@ impl ResBlock {
         let modulation = if scale_shift { 2 * c_out } else { c_out };
         Ok(Self {
             norm_in: group_norm(loader, names.norms[0], c_in, groups[0], eps)?,
-            conv_in: loader.conv(names.convs[0], shape(c_in, 3))?,
+            conv_in: if change.is_fused() {
+                loader.conv_after_upsampling(names.convs[0], shape(c_in, 3))?
+            } else {
+                loader.conv(names.convs[0], shape(c_in, 3))?
+            },
             embed: loader.linear(names.embed, [embedding, modulation], true, 1)?,
             scale_shift,
             norm_out: group_norm(loader, names.norms[1], c_out, groups[1], eps)?,
@@ -101,7 +110,8 @@ impl ResBlock {
 
     /// `embedding` is `[batch, embedding]`, after its activation.
     pub fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
-        let h = self.conv_in.forward(self.change.apply(self.norm_in.forward_silu(x.clone())));
+        let h = self.norm_in.forward_silu(x.clone());
+        let h = self.conv_in.forward(if self.change.is_fused() { h } else { self.change.apply(h) });
         let x = self.change.apply(x);
         let e = self.embed.forward(embedding.clone());
         let h = if self.scale_shift {

@@ -42,7 +42,7 @@ pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
 /// As [`load_file`].
 pub fn load_bytes_on(bytes: &[u8], device: &Device) -> Result<Prior> {
     if text_unet::is_text_prior(bytes)? {
-        return text_unet::load_bytes_on(bytes, device);
+        return Ok(text_unet::open_bytes_on(bytes, device)?.prior);
     }
     Ok(open_bytes_on(bytes, device)?.prior)
 }
@@ -106,7 +106,8 @@ fn footprint(header: &Header) -> Result<Footprint> {
     let side = header.network.shape()[1];
     let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
     let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
-    Ok(Footprint { denoiser: header.network.inventory()?.held_bytes(), decoder })
+    let network = header.network.inventory()?;
+    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

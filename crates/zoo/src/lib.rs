@@ -19,6 +19,7 @@ pub mod openai;
 mod precondition;
 pub mod presets;
 pub mod recognise;
+mod recompute;
 mod resample;
 mod source;
 pub mod stable_diffusion;
@@ -34,7 +35,7 @@ pub use file::{
     prior, with_network,
 };
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
-pub use loader::{Inventory, Loader, Shape};
+pub use loader::{Inventory, Loader, Parts, Shape};
 pub use network::{Family, Network};
 pub use precondition::{Edm, EdmScales, Headed, Preconditioning};
 pub use source::{RandomWeights, Renamed, Source};

@@ -19,6 +19,19 @@ pub struct Inventory {
     pub multiply_adds: u64,
     /// Values that convolutions and linear maps put out in it.
     pub outputs: u64,
+    /// Parts that can be computed again when a gradient is taken.
+    pub parts: Parts,
+}
+
+/// Parts of a network that need not hold what is inside them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Values of their inputs.
+    pub inputs: u64,
+    /// Values that convolutions and linear maps put out in them.
+    pub outputs: u64,
+    /// The same of the largest.
+    pub largest: u64,
 }
 
 /// Values held for a gradient for each that convolutions and linear maps put out: layers hold their inputs, which are mostly
@@ -34,6 +47,14 @@ impl Inventory {
     /// Bytes that a call on one picture holds until its gradient is taken.
     pub fn held_bytes(&self) -> u64 {
         (self.outputs as f64 * HELD * size_of::<f32>() as f64) as u64
+    }
+
+    /// The same if the parts are computed again when it is taken: what a call holds, the parts' inputs, and the inside of the largest
+    /// part, which is added while the gradient is taken.
+    pub fn recomputed_bytes(&self) -> [u64; 2] {
+        let Parts { inputs, outputs, largest } = self.parts;
+        let outside = self.outputs.saturating_sub(outputs) as f64 * HELD;
+        [outside + inputs as f64, largest as f64 * HELD].map(|values| (values * size_of::<f32>() as f64) as u64)
     }
 
     /// Takes the inventory of what `build` makes; the result itself, which has no weights, is dropped.
@@ -163,6 +184,21 @@ impl<'a> Loader<'a> {
         if let Mode::List(list) = self.mode {
             list.borrow_mut().outputs += values as u64;
         }
+    }
+
+    /// Makes a part that can be computed again from its input of so many values.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub(crate) fn part<T>(&self, input: usize, build: impl FnOnce() -> Result<T>) -> Result<T> {
+        let Mode::List(list) = self.mode else { return build() };
+        let before = list.borrow().outputs;
+        let part = build()?;
+        let mut list = list.borrow_mut();
+        let inside = list.outputs - before;
+        let Parts { inputs, outputs, largest } = list.parts;
+        list.parts = Parts { inputs: inputs + input as u64, outputs: outputs + inside, largest: largest.max(inside) };
+        Ok(part)
     }
 
     /// `name.weight` and `name.bias`.
@@ -312,5 +348,13 @@ mod tests {
         assert_eq!(inventory.outputs, 8 * (3 * 2) + 7 * 5);
         assert_eq!(inventory.multiply_adds, 8 * 3 * 9 * (3 * 2) + 3 * 7 * 5);
         assert_eq!(inventory.held_bytes(), ((8 * 6 + 35) as f64 * HELD * 4.0) as u64);
+        let parts = Inventory::of(|loader| {
+            loader.part(10, || build(loader))?;
+            loader.part(5, || loader.linear("small", [3, 2], false, 1).map(drop))?;
+            loader.linear("outside", [2, 3], false, 1).map(drop)
+        });
+        let parts = parts.unwrap();
+        assert_eq!(parts.parts, Parts { inputs: 15, outputs: 83 + 2, largest: 83 });
+        assert_eq!(parts.recomputed_bytes(), [(3.0 * HELD + 15.0) * 4.0, 83.0 * HELD * 4.0].map(|bytes| bytes as u64));
     }
 }

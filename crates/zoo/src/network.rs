@@ -32,6 +32,10 @@ pub trait Network: Send + Sync {
     /// The raw output at `x` `[batch, channels, height, width]`, with the network's own time input and a condition for each
     /// sample, all of which passed [`Self::check`]. There may be more output than input channels, the prediction first.
     fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4>;
+
+    /// Whether its blocks are to be computed again when a gradient is taken, instead of holding their features; a network that
+    /// cannot do so ignores it. Results are the same.
+    fn recompute(&self, _on: bool) {}
 }
 
 impl<N: Network + ?Sized> Network for Arc<N> {
@@ -49,6 +53,10 @@ impl<N: Network + ?Sized> Network for Arc<N> {
 
     fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
         (**self).forward(x, time, conditions)
+    }
+
+    fn recompute(&self, on: bool) {
+        (**self).recompute(on);
     }
 }
 

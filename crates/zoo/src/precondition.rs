@@ -144,6 +144,10 @@ impl<N: Network> Denoiser for Edm<N> {
         let out = per_sample(levels, &z, |l| scales(l).out);
         Ok(z * skip + raw * out)
     }
+
+    fn recompute(&self, on: bool) {
+        self.network.recompute(on);
+    }
 }
 
 /// A network whose raw output is a [`Head`] at `z`, and whose time input is the schedule's own time.
@@ -169,6 +173,10 @@ impl<N: Network> Denoiser for Headed<N> {
         let time: Vec<f64> = levels.iter().map(|l| l.t).collect();
         let raw = call(&self.network, z.clone(), &time, condition)?;
         Ok(self.head.x0_hat(raw, z, levels))
+    }
+
+    fn recompute(&self, on: bool) {
+        self.network.recompute(on);
     }
 }
 

@@ -24,7 +24,8 @@ impl Filter {
         Self(vec![0.5; 2])
     }
 
-    fn is_nearest(&self) -> bool {
+    /// Whether this is [`Self::nearest`].
+    pub fn is_nearest(&self) -> bool {
         self.0 == [0.5; 2]
     }
 

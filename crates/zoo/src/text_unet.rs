@@ -7,13 +7,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vipaint_core::prior::{Autoencoder, Condition, Context, Denoiser, Prior, ReadText, TextEncoder, per_sample};
-use vipaint_core::{Level, Schedule};
+use vipaint_core::Schedule;
+use vipaint_core::prior::{Autoencoder, Condition, Context, Prior, ReadText, TextEncoder};
 use vipaint_nn::layers::Init;
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::kl_autoencoder::{self, KlAutoencoder};
-use crate::{EdmScales, Error, Result, read_weights, text, unet, write_weights};
+use crate::{Edm, Error, Network, Result, Source, read_weights, text, unet, write_weights};
 
 /// The metadata key of the description.
 pub const MAGIC_KEY: &str = "vipaint.text-prior";
@@ -200,19 +200,35 @@ impl Header {
         write_weights(&self.entries()?, values, &[(MAGIC_KEY, self.to_json())])
     }
 
+    /// The same architecture for latents of another side.
+    #[must_use]
+    pub fn with_side(mut self, side: usize) -> Self {
+        let factor = self.autoencoder.size / self.network.unet.size.max(1);
+        self.autoencoder.size = factor * side;
+        self.network.unet.size = side;
+        self
+    }
+
     /// The prior of these weights, which are those of [`Self::entries`], frozen, on the CPU; without a hash.
     ///
     /// # Errors
     /// As [`Config::validate`].
     pub fn prior(&self, values: &[f32]) -> Result<Prior> {
-        self.prior_on(values, &Device::flex())
+        Ok(self.open(values, &Device::flex())?.prior)
     }
 
-    /// [`Self::prior`] on a device.
+    /// The same with random weights, on a device.
     ///
     /// # Errors
-    /// As there.
-    pub fn prior_on(&self, values: &[f32], device: &Device) -> Result<Prior> {
+    /// As [`Config::validate`].
+    pub fn random(&self, device: &Device) -> Result<Opened> {
+        let source = crate::RandomWeights::default();
+        let values =
+            self.entries()?.iter().map(|entry| source.tensor(&entry.name, &entry.shape)).collect::<Result<Vec<_>>>()?;
+        self.open(&values.concat(), device)
+    }
+
+    fn open(&self, values: &[f32], device: &Device) -> Result<Opened> {
         let blank = self.network.blank(device)?;
         let count: usize = weights::entries(&blank).iter().map(Entry::len).sum();
         let mut network = weights::scatter(blank, &values[..count], device);
@@ -222,16 +238,27 @@ impl Header {
         let reader =
             Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text, device: device.clone() });
         let nothing = reader.embed("").context;
-        let denoiser = LatentDenoiser { unet: network.unet, nothing, sigma_data: self.sigma_data };
-        let mut prior = Prior::new(self.name.clone(), Arc::new(denoiser), self.schedule.clone(), self.sigma_data);
+        let network: Arc<dyn Network> = Arc::new(TextNetwork { unet: network.unet, nothing });
+        let denoiser = Arc::new(Edm::new(network.clone(), self.sigma_data));
+        let mut prior = Prior::new(self.name.clone(), denoiser, self.schedule.clone(), self.sigma_data);
         let per_channel = |list: &[f64]| list.iter().map(|x| *x as f32).collect();
         let (mean, std) = (per_channel(&self.latent_mean), per_channel(&self.latent_std));
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
         prior.text = Some(reader);
         prior.device = device.clone();
-        Ok(prior)
+        Ok(Opened { header: self.clone(), network, prior })
     }
+}
+
+/// A prior with its description and its raw network, which reads embedded texts.
+pub struct Opened {
+    /// The description.
+    pub header: Header,
+    /// The network.
+    pub network: Arc<dyn Network>,
+    /// The prior.
+    pub prior: Prior,
 }
 
 /// Whether the bytes of a prior file hold a prior of this family.
@@ -258,18 +285,18 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
 /// # Errors
 /// [`Error`] says what the file lacks or has wrong.
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
-    load_bytes_on(bytes, &Device::flex())
+    Ok(open_bytes_on(bytes, &Device::flex())?.prior)
 }
 
-/// [`load_bytes`] with the weights on a device.
+/// As [`load_bytes`], onto a device and with the raw network.
 ///
 /// # Errors
 /// As there.
-pub fn load_bytes_on(bytes: &[u8], device: &Device) -> Result<Prior> {
+pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Opened> {
     let header = header(bytes)?;
-    let mut prior = header.prior_on(&read_weights(bytes, &header.entries()?)?, device)?;
-    prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
-    Ok(prior)
+    let mut opened = header.open(&read_weights(bytes, &header.entries()?)?, device)?;
+    opened.prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
+    Ok(opened)
 }
 
 /// Tokenizer and text encoder.
@@ -298,43 +325,43 @@ impl TextEncoder for TextReader {
     }
 }
 
-/// The U-Net under [`EdmScales`], with a text as its condition; without one it reads the empty text.
-struct LatentDenoiser {
+/// The U-Net with an embedded text as its condition; without one it reads the empty text.
+struct TextNetwork {
     unet: unet::UNet,
     nothing: Context,
-    sigma_data: f64,
 }
 
-impl Denoiser for LatentDenoiser {
+impl TextNetwork {
+    fn text<'a>(&'a self, condition: &'a Condition) -> &'a Context {
+        condition.context.as_deref().unwrap_or(&self.nothing)
+    }
+}
+
+impl Network for TextNetwork {
     fn shape(&self) -> [usize; 3] {
         let config = self.unet.config();
         [config.channels, config.size, config.size]
     }
 
-    fn x0_hat(&self, z: Tensor<4>, levels: &[Level], condition: &Condition) -> vipaint_core::Result<Tensor<4>> {
-        use vipaint_core::Error;
-        let ([c, h, w], got) = (self.shape(), z.dims());
-        let expected = [levels.len(), c, h, w];
-        if expected != got {
-            return Err(Error::Shape { what: "denoiser input", expected: expected.to_vec(), got: got.to_vec() });
+    fn classes(&self) -> usize {
+        0
+    }
+
+    fn check(&self, conditions: &[Condition]) -> Result<(), String> {
+        let expected @ [length, width] = self.nothing.shape;
+        let wrong = |text: &&Context| text.shape != expected || text.tokens.len() != length * width;
+        match conditions.iter().map(|condition| self.text(condition)).find(wrong) {
+            Some(text) => Err(format!("reads texts of shape {expected:?}, not {:?}", text.shape)),
+            None => Ok(()),
         }
-        if condition.class.is_some() {
-            return Err(Error::option("class", "this prior knows no classes; it reads a text"));
-        }
-        let context = condition.context.as_deref().unwrap_or(&self.nothing);
-        let ([length, width], expected) = (context.shape, self.nothing.shape);
-        if context.shape != expected || context.tokens.len() != length * width {
-            return Err(Error::Shape { what: "context", expected: expected.to_vec(), got: context.shape.to_vec() });
-        }
-        let tokens = TensorData::new(context.tokens.clone(), [1, length, width]);
-        let tokens = Tensor::<3>::from_data(tokens, &z.device()).expand([levels.len(), length, width]);
-        let scales = |l: &Level| EdmScales::new(l.ratio(), self.sigma_data);
-        let input = z.clone() * per_sample(levels, &z, |l| scales(l).input / l.alpha);
-        let time: Vec<f64> = levels.iter().map(|l| scales(l).noise).collect();
-        let raw = self.unet.forward_text(input, &time, &vec![None; time.len()], Some(&tokens));
-        let skip = per_sample(levels, &z, |l| scales(l).skip / l.alpha);
-        let out = per_sample(levels, &z, |l| scales(l).out);
-        Ok(z * skip + raw * out)
+    }
+
+    fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
+        let [length, width] = self.nothing.shape;
+        let tokens = conditions.iter().flat_map(|condition| self.text(condition).tokens.iter().copied()).collect();
+        let tokens = TensorData::new(tokens, [time.len(), length, width]);
+        let tokens = Tensor::<3>::from_data(tokens, &x.device());
+        self.unet.forward_text(x, time, &vec![None; time.len()], Some(&tokens))
     }
 }
 

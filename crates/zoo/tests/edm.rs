@@ -21,7 +21,10 @@ fn networks_are_those_of_the_original_code() {
         let network = header.network.build(&Loader::new(&RandomWeights::default(), &device)).unwrap();
         let conditions = fixture.conditions();
         network.check(&conditions).unwrap();
-        fixture.check("raw", |x| network.forward(x, &fixture.numbers("time"), &conditions));
+        let run = |x| network.forward(x, &fixture.numbers("time"), &conditions);
+        let held = fixture.check("raw", run);
+        network.recompute(true);
+        assert!(held == fixture.check("raw", run), "{}: features that are computed again are others", fixture.name);
     }
 }
 

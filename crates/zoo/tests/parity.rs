@@ -76,6 +76,14 @@ impl Case {
         if errors.0 <= OUTPUT && errors.1 <= GRADIENT { Ok(errors) } else { Err(format!("off by {errors:?}")) }
     }
 
+    /// Values of the output and of the gradient.
+    fn with_vjp(&self, run: impl Fn(Tensor<4>) -> Tensor<4>) -> [Vec<f32>; 2] {
+        let leaf = self.picture("x").autodiff().require_grad();
+        let out = run(leaf.clone());
+        let mut gradients = (out.clone() * self.picture("v").autodiff()).sum().backward();
+        [out.inner(), leaf.grad_remove(&mut gradients).unwrap()].map(|x| x.to_data().iter::<f32>().collect())
+    }
+
     fn run(&self) -> Result<(f32, f32), String> {
         let device = device();
         let loader = Loader::new(&self.weights, &device);
@@ -88,7 +96,14 @@ impl Case {
                 let times: Vec<f64> = times.iter().map(|t| f64::from(*t)).collect();
                 let conditions = self.conditions(times.len());
                 network.check(&conditions).unwrap();
-                self.check(&family.inventory().unwrap(), |x| network.forward(x, &times, &conditions))
+                let run = |x| network.forward(x, &times, &conditions);
+                let held = self.with_vjp(run);
+                network.recompute(true);
+                if held != self.with_vjp(run) {
+                    return Err("features that are computed again are others".into());
+                }
+                network.recompute(false);
+                self.check(&family.inventory().unwrap(), run)
             }
             part => {
                 let config: autoencoder::Config = serde_json::from_value(self.config.clone()).unwrap();

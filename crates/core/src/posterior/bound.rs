@@ -11,15 +11,18 @@
 //! one-step likelihood at `t_1`. That is not `log p(y)` of the data model, and values are not comparable across numbers of
 //! keypoints, eta, or likelihoods.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::step::{Part, Shares, Sums, scalar};
 use super::{Posterior, Problem};
 use crate::chain::{forward, reverse};
 use crate::krylov::Krylov;
 use crate::moments::{Rows, Widen};
 use crate::prior::{Guidance, per_sample};
-use crate::{Level, Noise, Result, total};
+use crate::{Level, Noise, Result};
 
 /// The bound's terms in nats, each a Monte-Carlo mean. `total` is what bounds the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -60,28 +63,8 @@ pub struct Bound {
     pub lpips: f64,
 }
 
-/// The terms as differentiable scalars `[1]`, same signs as [`Terms`].
-pub(super) struct TermTensors {
-    pub reconstruction: Tensor<1>,
-    pub hierarchy: Tensor<1>,
-    pub prior: Tensor<1>,
-    pub start: Tensor<1>,
-}
-
-impl TermTensors {
-    pub fn values(&self) -> Terms {
-        let scalar = |t: &Tensor<1>| t.clone().inner().into_scalar::<f32>() as f64;
-        Terms {
-            reconstruction: scalar(&self.reconstruction),
-            hierarchy: scalar(&self.hierarchy),
-            prior: scalar(&self.prior),
-            start: scalar(&self.start),
-        }
-    }
-}
-
 /// `KL(N(m1, v1) || N(m2, v2)) = 1/2 [log(v2 / v1) + (v1 + (m1 - m2)^2) / v2 - 1]`, summed over elements: `[batch]`.
-fn kl(mean_gap: Tensor<4>, v1: Tensor<4>, v2: Tensor<4>) -> Tensor<1> {
+pub(super) fn kl(mean_gap: Tensor<4>, v1: Tensor<4>, v2: Tensor<4>) -> Tensor<1> {
     let ratio = v1 / v2.clone();
     sum_elements((mean_gap.square() / v2 + ratio.clone() - ratio.log() - 1.0) * 0.5)
 }
@@ -98,30 +81,44 @@ impl Bound {
     /// # Errors
     /// Those of the denoiser.
     pub fn estimate(&self, q: &Posterior, problem: &Problem, guidance: &Guidance, seed: u64) -> Result<Terms> {
-        Ok(self.terms(q, problem, guidance, (seed, super::PURPOSE_FIT - 1))?.values())
+        let part = Part { paths: 0..self.mc_samples, upper: 0..self.upper() };
+        let shares = self.shares([q, q], problem, guidance, (seed, super::PURPOSE_FIT - 1), &part)?;
+        let mut sums = Sums::default();
+        sums.extend(&shares);
+        Ok(Terms { start: scalar(&self.start(q, problem)), ..sums.terms() })
     }
 
-    pub(super) fn terms(
+    /// What a part's samples add to the terms: of its paths under `q[0]`, of its steps above the top keypoint under `q[1]`
+    /// (parameters of one sample, or of as many as there are).
+    pub(super) fn shares(
         &self,
-        q: &Posterior,
+        q: [&Posterior; 2],
         problem: &Problem,
         guidance: &Guidance,
         (seed, purpose): (u64, u64),
-    ) -> Result<TermTensors> {
+        part: &Part,
+    ) -> Result<Shares> {
         let prior = &problem.prior;
-        let mut noise = Noise::new(seed, purpose, 0..self.mc_samples);
-        let upper = self.upper_steps(q, Noise::new(seed, purpose, self.mc_samples..self.mc_samples + self.upper()));
+        let steps = self.upper_steps(q[1], (seed, purpose), part.upper.clone());
+        let upper = |x0_hat: Tensor<4>, steps: &UpperSteps| steps.kl(x0_hat, q[1], self.prior_samples);
+        if part.paths.is_empty() {
+            let Some(steps) = &steps else { return Ok(Shares::default()) };
+            let x0_hat = prior.x0_hat(steps.z.clone(), &steps.from, guidance)?;
+            return Ok(Shares { prior: Some(upper(x0_hat, steps)), ..Shares::default() });
+        }
+        let q = q[0];
+        let mut noise = Noise::new(seed, purpose, part.paths.clone());
 
         // The top keypoint and the steps above it depend on nothing but lambda: one network call for all.
         let mut z = q.draw_top(&mut noise);
-        let top = vec![q.top().level; self.mc_samples];
-        let (mut x0_hat, upper_x0_hat) = match &upper {
+        let top = vec![q.top().level; part.paths.len()];
+        let (mut x0_hat, prior_share) = match &steps {
             None => (prior.x0_hat(z.clone(), &top, guidance)?, None),
-            Some(upper) => {
-                let levels = [top, upper.from.clone()].concat();
-                let both = prior.x0_hat(Tensor::cat(vec![z.clone(), upper.z.clone()], 0), &levels, guidance)?;
-                let (s, all) = (self.mc_samples, levels.len());
-                (both.clone().slice_dim(0, 0..s), Some(both.slice_dim(0, s..all)))
+            Some(steps) => {
+                let levels = [top, steps.from.clone()].concat();
+                let both = prior.x0_hat(Tensor::cat(vec![z.clone(), steps.z.clone()], 0), &levels, guidance)?;
+                let (s, all) = (part.paths.len(), levels.len());
+                (both.clone().slice_dim(0, 0..s), Some(upper(both.slice_dim(0, s..all), steps)))
             }
         };
 
@@ -139,17 +136,8 @@ impl Bound {
             let predicted = problem.measurement.operator.apply(prior.autoencoder.decode(x0_hat));
             nll = nll + problem.perceptual()?.distance(predicted, problem.measurement.y.clone()) * self.lpips;
         }
-
-        let prior_term = match (&upper, upper_x0_hat) {
-            (Some(upper), Some(x0_hat)) => upper.kl(x0_hat, q, self.prior_samples),
-            _ => Tensor::zeros([1], &problem.device()),
-        };
-        Ok(TermTensors {
-            reconstruction: total::mean(nll) * -1.0,
-            hierarchy: total::mean(hierarchy),
-            prior: prior_term,
-            start: self.start(q, prior.schedule.start_std()),
-        })
+        let share = 1.0 / self.mc_samples as f64;
+        Ok(Shares { reconstruction: Some(nll * -share), hierarchy: Some(hierarchy * share), prior: prior_share })
     }
 
     /// `-log p(y | z_{t_1})`, `[batch]`, from `z` and `x0_hat` there.
@@ -183,21 +171,25 @@ impl Bound {
         Ok(problem.measurement.nll(prior.autoencoder.decode(x0_hat), &vec![spread; batch]))
     }
 
-    fn upper(&self) -> usize {
+    /// Random steps above the top keypoint.
+    pub(super) fn upper(&self) -> usize {
         self.prior_steps.min(self.grid.len() - 1) * self.prior_samples
     }
 
-    /// Draws the steps above the top keypoint: stratum by stratum a step of the grid, and `z_t` at its upper end.
-    fn upper_steps(&self, q: &Posterior, mut noise: Noise) -> Option<UpperSteps> {
+    /// Draws steps above the top keypoint, those with these numbers: stratum by stratum a step of the grid, and `z_t` at its
+    /// upper end.
+    fn upper_steps(&self, q: &Posterior, (seed, purpose): (u64, u64), which: Range<usize>) -> Option<UpperSteps> {
         let steps = self.grid.len() - 1;
         let strata = self.prior_steps.min(steps);
-        if noise.is_empty() {
+        if which.is_empty() {
             return None;
         }
+        // Streams of random numbers after those of the paths.
+        let mut noise = Noise::new(seed, purpose, which.clone().map(|i| self.mc_samples + i));
         let uniform = noise.uniform();
         let mut upper =
             UpperSteps { from: vec![], to: vec![], weight: vec![], z: Tensor::empty([0; 4], &q.top().mu.device()) };
-        for (i, u) in uniform.iter().enumerate() {
+        for (i, u) in which.zip(uniform) {
             let stratum = i / self.prior_samples;
             let (first, end) = (stratum * steps / strata, (stratum + 1) * steps / strata);
             let step = first + (((end - first) as f64 * u) as usize).min(end - first - 1);
@@ -212,9 +204,10 @@ impl Bound {
         Some(upper)
     }
 
-    fn start(&self, q: &Posterior, start_std: f64) -> Tensor<1> {
+    /// `KL(q(z_T) || p(z_T))`, differentiable in `q`: `[1]`.
+    pub(super) fn start(&self, q: &Posterior, problem: &Problem) -> Tensor<1> {
         let (mean, variance) = marginal(q, &self.grid[..1]);
-        let start = variance.full_like(start_std.powi(2));
+        let start = variance.full_like(problem.prior.schedule.start_std().powi(2));
         kl(mean, variance, start)
     }
 }
@@ -239,7 +232,7 @@ struct UpperSteps {
 }
 
 impl UpperSteps {
-    /// `sum over steps of KL( q(z_s | z_t) || p_theta(z_s | z_t) )`, estimated: `[1]`.
+    /// What each of these steps adds to the estimate of `sum over steps of KL( q(z_s | z_t) || p_theta(z_s | z_t) )`: `[steps]`.
     fn kl(&self, x0_hat: Tensor<4>, q: &Posterior, samples: usize) -> Tensor<1> {
         let like = self.z.clone().inner();
         let pairs: Vec<(Level, Level)> = self.from.iter().copied().zip(self.to.iter().copied()).collect();
@@ -256,7 +249,7 @@ impl UpperSteps {
         let p_var = q_var.zeros_like() + p_var;
         let weight: Vec<f32> = self.weight.iter().map(|w| (*w / samples as f64) as f32).collect();
         let weight = Tensor::<1>::from_data(burn::tensor::TensorData::new(weight, [pairs.len()]), &like.device());
-        total::sum(kl(q_mean - p_mean, q_var, p_var) * weight)
+        kl(q_mean - p_mean, q_var, p_var) * weight
     }
 }
 

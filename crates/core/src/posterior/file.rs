@@ -199,7 +199,8 @@ impl Stored {
             };
             let mu = parameter("mu")?;
             let log_tau = parameter("log_tau")?;
-            let gamma_logit = (k > 0).then(|| parameter("gamma_logit")).transpose()?;
+            let own = k > 0 || header.options.objective == Objective::Sd3;
+            let gamma_logit = own.then(|| parameter("gamma_logit")).transpose()?;
             keypoints.push(Keypoint { level: *level, mu, log_tau, gamma_logit });
             adam.push(states);
         }
@@ -210,11 +211,7 @@ impl Stored {
             guidance,
             extra: header.extra,
             seed: header.seed,
-            posterior: Posterior {
-                keypoints,
-                eta: header.options.eta,
-                unit_top: header.options.objective == Objective::Ldm,
-            },
+            posterior: Posterior { keypoints, eta: header.options.eta, form: header.options.objective },
             options: header.options,
             trace: header.trace,
             adam,

@@ -9,7 +9,9 @@ mod adam;
 mod bound;
 mod file;
 mod fit;
+mod options;
 pub mod published;
+mod step;
 mod weight;
 
 use burn::tensor::{Tensor, activation};
@@ -17,7 +19,8 @@ use burn::tensor::{Tensor, activation};
 pub use adam::Adam;
 pub use bound::{Bound, Terms};
 pub use file::Stored;
-pub use fit::{Fit, FitOptions, Objective};
+pub use fit::{Fit, Together};
+pub use options::{FitOptions, Objective};
 pub use weight::{log_weights, weight_steps};
 
 pub use crate::problem::{Perceptual, Problem};
@@ -34,9 +37,9 @@ pub struct Keypoint {
     pub level: Level,
     /// `mu`, in units of `z_0`.
     pub mu: Tensor<4>,
-    /// `log tau`.
+    /// `log tau`; under [`Objective::Sd3`] the logit of tau over the ancestral standard deviation.
     pub log_tau: Tensor<4>,
-    /// `gamma = sigmoid(gamma_logit)`; the top keypoint has none.
+    /// `gamma = sigmoid(gamma_logit)`; the top keypoint has none, but under [`Objective::Sd3`].
     pub gamma_logit: Option<Tensor<4>>,
 }
 
@@ -47,8 +50,9 @@ pub struct Posterior {
     pub keypoints: Vec<Keypoint>,
     /// Scale of the prior's reverse standard deviation between keypoints, see [`reverse`].
     pub eta: f64,
-    /// Whether the top's mean is `sqrt(1 - tau^2) mu`, as under [`Objective::Ldm`], instead of `alpha mu`.
-    pub unit_top: bool,
+    /// Whose it is: the top's mean is `sqrt(1 - tau^2) mu` under [`Objective::Ldm`] instead of `alpha mu`, and all is as
+    /// [`published::sd3`] has it under [`Objective::Sd3`].
+    pub form: Objective,
 }
 
 /// A hop to the next keypoint: `q` says `N(mean, tau^2)` where the prior says `N(prior_mean, prior_std^2)`.
@@ -87,7 +91,7 @@ impl Posterior {
             }
             keypoints.push(Keypoint { level: *level, mu: init.mean.clone(), log_tau: tau.log(), gamma_logit });
         }
-        Ok(Self { keypoints, eta, unit_top: false })
+        Ok(Self { keypoints, eta, form: Objective::Bound })
     }
 
     /// Shape of `z`.
@@ -111,7 +115,7 @@ impl Posterior {
         let top = self.top();
         let eps = noise.normal(self.shape(), &top.mu.device().without_autodiff());
         let tau = top.log_tau.clone().exp();
-        if self.unit_top {
+        if self.form == Objective::Ldm {
             return (tau.clone().square() * -1.0 + 1.0).clamp_min(0.0).sqrt() * top.mu.clone() + tau * eps;
         }
         top.mu.clone() * top.level.alpha + tau * eps
@@ -142,6 +146,9 @@ impl Posterior {
     /// # Errors
     /// Those of the denoiser.
     pub fn draw(&self, prior: &Prior, guidance: &Guidance, noise: &mut Noise) -> Result<Vec<Tensor<4>>> {
+        if self.form == Objective::Sd3 {
+            return published::sd3::draw(self, prior, guidance, noise);
+        }
         let mut path = vec![self.draw_top(noise)];
         for k in 1..self.keypoints.len() {
             let z = path[k - 1].clone();

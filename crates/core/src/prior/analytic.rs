@@ -3,6 +3,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use super::subspace::{Gains, Subspace};
 use super::{Condition, Denoiser, per_sample};
 use crate::operator::{Shape3, in_blocks};
 use crate::{Error, Level, Result};
@@ -76,17 +77,11 @@ enum Comparison {
         squared: Tensor<2>, // ||mean||^2, [1, components]
     },
     /// By distances in the subspace that they span.
-    Subspace {
-        basis: Vec<Tensor<2>>,  // orthonormal, [1, c h w] each
-        coordinates: Tensor<3>, // of the means, [1, components, dimension]
-    },
+    Subspace(Subspace),
 }
 
 /// Samples that are compared with many means at once: the more, the less often these come from memory.
 const BLOCK: usize = 40;
-
-/// Largest number of components for which a subspace is looked for, and its largest dimension.
-const SUBSPACE: (usize, usize) = (64, 8);
 
 impl Mixture {
     /// `means` in `[components, c, h, w]` order, `weights` positive (normalised here), `std` positive.
@@ -136,22 +131,10 @@ impl Mixture {
 impl Comparison {
     /// `means` is `[components, n]`.
     fn of(mut means: Vec<f32>, n: usize, device: &Device) -> Self {
-        let components = means.len() / n;
-        if components <= SUBSPACE.0 {
-            let rows: Vec<Vec<f64>> = means.chunks(n).map(|m| m.iter().map(|v| f64::from(*v)).collect()).collect();
-            if let Some(basis) = span(&rows) {
-                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-                let coordinates: Vec<f32> =
-                    rows.iter().flat_map(|m| basis.iter().map(move |b| dot(m, b) as f32)).collect();
-                let row = |b: &Vec<f64>| {
-                    let values: Vec<f32> = b.iter().map(|v| *v as f32).collect();
-                    Tensor::from_data(TensorData::new(values, [1, n]), device)
-                };
-                let shape = [1, components, basis.len()];
-                let coordinates = Tensor::from_data(TensorData::new(coordinates, shape), device);
-                return Self::Subspace { basis: basis.iter().map(row).collect(), coordinates };
-            }
+        if let Some(subspace) = Subspace::of(&means, n, device) {
+            return Self::Subspace(subspace);
         }
+        let components = means.len() / n;
         let average =
             |i: usize| means.iter().skip(i).step_by(n).map(|m| f64::from(*m)).sum::<f64>() / components as f64;
         let centre: Vec<f32> = (0..n).map(|i| average(i) as f32).collect();
@@ -164,53 +147,24 @@ impl Comparison {
         }
     }
 
-    /// `sum_m r_m mean_m` with responsibilities `r_m ~ exp(log_weight_m) N(z; alpha mean_m, v I)`: `z` is `[batch, n]`,
-    /// `alpha` and `v` are `[batch, 1, 1]`, `log_weights` is `[1, 1, components]`.
-    fn mean(&self, z: Tensor<2>, alpha: Tensor<3>, v: Tensor<3>, log_weights: Tensor<3>) -> Tensor<2> {
-        let b = z.dims()[0];
-        match self {
-            Self::Direct { centre, means, squared } => {
-                let (alpha, v): (Tensor<2>, Tensor<2>) = (alpha.reshape([b, 1]), v.reshape([b, 1]));
-                let dot = in_blocks::<BLOCK>(z - centre.clone() * alpha.clone(), &means.clone().transpose()); // [b, components]
-                let log_weights: Tensor<2> = log_weights.reshape([1, means.dims()[0]]);
-                let logits = (dot - squared.clone() * alpha.clone() * 0.5) * (alpha / v) + log_weights;
-                in_blocks::<BLOCK>(activation::softmax(logits, 1), means) + centre.clone()
-            }
-            Self::Subspace { basis, coordinates } => {
-                let [_, components, dimension] = coordinates.dims();
-                let along: Vec<Tensor<2>> = basis.iter().map(|e| (z.clone() * e.clone()).sum_dim(1)).collect();
-                let gap = Tensor::cat(along, 1).reshape([b, 1, dimension]) - coordinates.clone() * alpha;
-                let logits = gap.square().sum_dim(2).reshape([b, 1, components]) / (v * -2.0) + log_weights;
-                let r = activation::softmax(logits, 2).reshape([b, components, 1]);
-                let mean = (r * coordinates.clone()).sum_dim(1).reshape([b, dimension]);
-                let terms = basis.iter().enumerate().map(|(j, e)| mean.clone().slice_dim(1, j..j + 1) * e.clone());
-                terms.reduce(|a, b| a + b).unwrap_or_else(|| z.zeros_like())
-            }
-        }
+    /// `on_z z + on_mean sum_m r_m mean_m` for `z` `[batch, n]`, see [`Gains`].
+    fn x0_hat(&self, z: Tensor<2>, gains: &[Gains], log_weights: Vec<f32>) -> Tensor<2> {
+        let (centre, means, squared) = match self {
+            Self::Subspace(subspace) => return subspace.x0_hat(z, gains, &log_weights),
+            Self::Direct { centre, means, squared } => (centre, means, squared),
+        };
+        let column = |f: &dyn Fn(&Gains) -> f64| {
+            let values: Vec<f32> = gains.iter().map(|g| f(g) as f32).collect();
+            Tensor::<2>::from_data(TensorData::new(values, [gains.len(), 1]), &centre.device())
+        };
+        let alpha = column(&|g| g.alpha);
+        let dot = in_blocks::<BLOCK>(z.clone() - centre.clone() * alpha.clone(), &means.clone().transpose());
+        let components = log_weights.len();
+        let log_weights = Tensor::<2>::from_data(TensorData::new(log_weights, [1, components]), &centre.device());
+        let logits = (dot - squared.clone() * alpha * 0.5) * column(&|g| g.alpha / g.v) + log_weights;
+        let mean = in_blocks::<BLOCK>(activation::softmax(logits, 1), means) + centre.clone();
+        z * column(&|g| g.on_z) + mean * column(&|g| g.on_mean)
     }
-}
-
-/// An orthonormal basis of the rows' span by Gram-Schmidt, twice for stability; `None` if it has too many dimensions.
-fn span(rows: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
-    let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let largest = rows.iter().map(|r| norm(r)).fold(0.0, f64::max);
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    for row in rows {
-        let mut rest = row.clone();
-        for e in basis.iter().chain(&basis) {
-            let along: f64 = rest.iter().zip(e).map(|(r, e)| r * e).sum();
-            rest.iter_mut().zip(e).for_each(|(r, e)| *r -= along * e);
-        }
-        let left = norm(&rest);
-        // What rounding to f32 leaves is not a direction.
-        if left > 1e-5 * largest {
-            if basis.len() == SUBSPACE.1 {
-                return None;
-            }
-            basis.push(rest.into_iter().map(|r| r / left).collect());
-        }
-    }
-    Some(basis)
 }
 
 impl Denoiser for Mixture {
@@ -221,17 +175,13 @@ impl Denoiser for Mixture {
     /// With `v = alpha^2 s^2 + sigma^2` and responsibilities `r_m ~ w_m N(z; alpha mean_m, v I)`:
     /// `alpha s^2 / v z + sigma^2 / v sum_m r_m mean_m`.
     fn x0_hat(&self, z: Tensor<4>, levels: &[Level], condition: &Condition) -> Result<Tensor<4>> {
-        let [b, c, h, w] = z.dims();
-        let s2 = self.variance;
-        let v = |l: &Level| l.alpha.powi(2) * s2 + l.sigma.powi(2);
-        let column = |f: &dyn Fn(&Level) -> f64| per_sample(levels, &z, f).reshape([b, 1, 1]);
-        let log_weights = TensorData::new(self.log_weights(condition.class), [1, 1, self.log_weights.len()]);
-        let log_weights = Tensor::<3>::from_data(log_weights, &z.device());
-        let (alpha, variance) = (column(&|l| l.alpha), column(&v));
-        let mean = self.comparison.mean(z.clone().reshape([b, c * h * w]), alpha, variance, log_weights);
-        let mean = mean.reshape([b, c, h, w]);
-        let on_z = per_sample(levels, &z, |l| l.alpha * s2 / v(l));
-        let on_mean = per_sample(levels, &z, |l| l.sigma.powi(2) / v(l));
-        Ok(z * on_z + mean * on_mean)
+        let ([b, c, h, w], s2) = (z.dims(), self.variance);
+        let gains = |l: &Level| {
+            let v = l.alpha.powi(2) * s2 + l.sigma.powi(2);
+            Gains { alpha: l.alpha, v, on_z: l.alpha * s2 / v, on_mean: l.sigma.powi(2) / v }
+        };
+        let gains: Vec<Gains> = levels.iter().map(gains).collect();
+        let log_weights = self.log_weights(condition.class);
+        Ok(self.comparison.x0_hat(z.reshape([b, c * h * w]), &gains, log_weights).reshape([b, c, h, w]))
     }
 }

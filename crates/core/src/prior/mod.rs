@@ -4,6 +4,7 @@ pub mod analytic;
 mod autoencoder;
 mod condition;
 mod head;
+mod subspace;
 mod text;
 
 use std::sync::Arc;
@@ -39,6 +40,10 @@ pub trait Denoiser: Send + Sync {
     fn check(&self) -> Result<()> {
         Ok(())
     }
+
+    /// Whether features are to be computed again when a gradient is taken, instead of being held; who cannot do so ignores it.
+    /// Results are the same.
+    fn recompute(&self, _on: bool) {}
 }
 
 /// How often the network was evaluated, in samples (a batch of 8 counts 8).
@@ -69,6 +74,9 @@ impl std::ops::Sub for Calls {
 pub struct Footprint {
     /// A call of the denoiser.
     pub denoiser: u64,
+    /// The same if it [recomputes](Denoiser::recompute) its features: what a call holds, and what is added while the gradient of
+    /// one is taken.
+    pub recomputed: [u64; 2],
     /// A call of the decoder; 0 for pixel priors.
     pub decoder: u64,
 }
@@ -160,7 +168,7 @@ impl Prior {
     }
 
     /// Noise-to-signal ratios, falling, at which the variance of the [measured error](Self::decoded_error) is
-    /// `k / (k + 1), ..., 1 / (k + 1)` of the largest measured one; `None` where they were not measured.
+    /// `2k / 2k, (2k - 1) / 2k, ..., (k + 1) / 2k` of the largest measured one; `None` where they were not measured.
     pub(crate) fn ratios_of_error(&self, k: usize) -> Option<Vec<f64>> {
         let largest = self.decoded_error.last()?.1.powi(2);
         let ratio = |share: f64| {
@@ -170,13 +178,18 @@ impl Prior {
             let along = (share * largest / e0.powi(2)).ln() / (e1 / e0).powi(2).ln();
             Some(r0 * (r1 / r0).powf(along))
         };
-        let ratios: Option<Vec<f64>> = (1..=k).rev().map(|i| ratio(i as f64 / (k + 1) as f64)).collect();
+        let ratios: Option<Vec<f64>> = (k + 1..=2 * k).rev().map(|i| ratio(i as f64 / (2 * k) as f64)).collect();
         ratios.filter(|ratios| ratios.windows(2).all(|pair| pair[0] > pair[1]))
     }
 
     /// Evaluations so far.
     pub fn calls(&self) -> Calls {
         Calls { denoiser: self.denoiser_calls.load(Ordering::Relaxed), vjp: self.vjp_calls.load(Ordering::Relaxed) }
+    }
+
+    /// Whether the network is to compute its features again when a gradient is taken, see [`Denoiser::recompute`].
+    pub fn recompute(&self, on: bool) {
+        self.denoiser.recompute(on);
     }
 
     /// What failed in a backward pass or in the autoencoder, neither of which can return it: to be asked after those.
@@ -250,9 +263,12 @@ mod tests {
         }
         // The geometric mean half-way, on logarithmic axes.
         assert!((at(&prior, 10f64.powf(-0.5)) - 0.1).abs() < 1e-6);
-        // A quarter of the largest variance was measured at 1, half of it is half-way to the next on logarithmic axes.
-        let ratios = prior.ratios_of_error(3).unwrap();
-        assert!((ratios[1] - 10f64.powf(0.5)).abs() < 1e-9 && (ratios[2] - 1.0).abs() < 1e-9, "{ratios:?}");
+        // The largest variance was measured at 10. Three quarters of it are at 10^p with p the share of the way from an error of 0.2
+        // to one of 0.4, on logarithmic axes.
+        let ratios = prior.ratios_of_error(2).unwrap();
+        let p = (0.75f64.sqrt() * 0.4 / 0.2).ln() / 2f64.ln();
+        assert!((ratios[0] - 10.0).abs() < 1e-9 && (ratios[1] - 10f64.powf(p)).abs() < 1e-9, "{ratios:?}");
+        assert_eq!(prior.ratios_of_error(1).unwrap(), [ratios[0]]);
         prior.decoded_error.clear();
         assert_eq!(prior.ratios_of_error(2), None);
     }

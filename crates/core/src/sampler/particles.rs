@@ -278,7 +278,7 @@ impl Particles<'_> {
                 let mut grads = nll(tracked).sum().backward();
                 problem.prior.check()?;
                 let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| x0_hat.zeros_like());
-                Ok(Tensor::cat(vec![x0_hat, grad * (-level.sigma.powi(2) / level.alpha)], 1))
+                Ok(Tensor::cat(vec![x0_hat, grad * (-self.refine.zeta * level.sigma.powi(2) / level.alpha)], 1))
             })?;
             (both.clone().slice_dim(1, 0..c), Some(both.slice_dim(1, c..2 * c)))
         } else {

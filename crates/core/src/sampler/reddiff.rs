@@ -80,7 +80,7 @@ impl Sampler for RedDiff {
                 let gap = measurement.operator.apply(prior.autoencoder.decode(leaf.clone())) - measurement.y.clone();
                 let mut grads = (gap.square().sum() * (0.5 * data / measured)).backward();
                 let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| mu.zeros_like());
-                mu = adam.step(mu, grad + towards, lr, i + 1);
+                mu = adam.step(mu, grad + towards, (lr, Adam::BETA2), i + 1);
                 if tick().is_break() && i + 1 < grid.len() {
                     return Err(Error::Interrupted);
                 }

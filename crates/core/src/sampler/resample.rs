@@ -170,7 +170,7 @@ impl Resample {
             problem.prior.check()?;
             let Some(grad) = leaf.grad_remove(&mut grads) else { break };
             let moves = Tensor::<4>::from_data(TensorData::new(moving.clone(), [moving.len(), 1, 1, 1]), &x.device());
-            x = x.clone() + (adam.step(x.clone(), grad, lr, iteration) - x) * moves;
+            x = x.clone() + (adam.step(x.clone(), grad, (lr, Adam::BETA2), iteration) - x) * moves;
         }
         let x = if space == Space::Pixels { autoencoder.encode(x) } else { x };
         problem.prior.check()?;

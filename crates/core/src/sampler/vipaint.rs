@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 use super::particles::{ParticleOptions, Particles};
 use super::{Correction, Draw, Method, Sampler, Samples, Walk, from_map, in_batches, to_map};
 use crate::event::Observer;
-use crate::posterior::{Fit, FitOptions, Objective, Problem, log_weights, published, weight_steps};
+use crate::posterior::published::{ldm, sd3};
+use crate::posterior::{Fit, FitOptions, Objective, Problem, log_weights, weight_steps};
 use crate::{Error, Level, Result};
 
 /// How samples at `t_1` become pictures.
@@ -17,7 +18,7 @@ pub struct RefineOptions {
     pub refine_steps: usize,
     /// How the data's gradient enters them.
     pub correction: Correction,
-    /// Scale of that gradient (corrections `after` and `before`).
+    /// Scale of that gradient (not under a latent prior with correction `inside`).
     pub zeta: f64,
     /// Scale of the noise added in each step: 1 is ancestral sampling.
     pub refine_eta: f64,
@@ -57,6 +58,9 @@ impl Vipaint {
     pub fn new(fit: FitOptions, refine: RefineOptions) -> Result<Self> {
         fit.validate()?;
         refine.validate()?;
+        if fit.objective == Objective::Sd3 && refine.weights {
+            return Err(Error::option("weights", "must be false under objective=sd3, whose paths have none"));
+        }
         Ok(Self { fit, refine, particles: ParticleOptions::default() })
     }
 
@@ -66,6 +70,9 @@ impl Vipaint {
     /// An option outside its domain.
     pub fn with_particles(self, particles: ParticleOptions) -> Result<Self> {
         particles.validate()?;
+        if self.fit.objective == Objective::Sd3 && particles.particles > 0 {
+            return Err(Error::option("particles", "must be 0 under objective=sd3, whose paths have no weights"));
+        }
         Ok(Self { particles, ..self })
     }
 
@@ -120,7 +127,14 @@ impl Vipaint {
             let keypoints = q.keypoints.iter().map(|k| k.level).collect();
             return self.population(keypoints, Some(fit)).sample(problem, draw, observer);
         }
-        let (from, to) = (q.bottom().level, prior.schedule.bottom());
+        let (from, mut to) = (q.bottom().level, prior.schedule.bottom());
+        let target = match self.fit.objective {
+            Objective::Sd3 => Some(sd3::Target::new(problem)?),
+            Objective::Bound | Objective::Ldm => None,
+        };
+        if target.is_some() {
+            to = sd3::grid(&prior.schedule)?.last().copied().unwrap_or(to);
+        }
         let grid = match self.refine.refine_steps {
             1 => vec![from],
             steps => prior.schedule.grid(from.t, to.t, steps - 1),
@@ -135,9 +149,13 @@ impl Vipaint {
             // Before the walk: samples that are complete are kept with their weights when the caller asks to stop.
             let logs = if self.refine.weights { log_weights(fit, problem, &path, indices, tick)? } else { Vec::new() };
             let z = path[path.len() - 1].clone();
-            let z = match self.fit.objective {
-                Objective::Bound => walk.run(problem, z, noise, tick)?,
-                Objective::Ldm => published::refine(problem, &self.fit, &walk.grid, z, [walk.zeta, walk.eta], tick)?,
+            let z = match (self.fit.objective, &target) {
+                (Objective::Ldm, _) => ldm::refine(problem, &self.fit, &walk.grid, z, [walk.zeta, walk.eta], tick)?,
+                (_, Some(target)) => {
+                    let mut normal = || noise.normal(q.shape(), &problem.device());
+                    sd3::refine(problem, (&self.fit, target), &walk.grid, z, walk.zeta, &mut normal, tick)?
+                }
+                (_, None) => walk.run(problem, z, noise, tick)?,
             };
             weights.extend(logs);
             Ok(z)

@@ -1,6 +1,8 @@
 //! Completions of pictures whose attributes are known and whose attributes' distribution is declared: whether prompts are
 //! obeyed, whether what is visible is kept, and how far what is hidden is from its true conditional distribution.
 
+mod alone;
+mod distances;
 mod page;
 mod reading;
 mod task;
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::operator::Mask;
 use vipaint_core::posterior::Problem;
-use vipaint_core::prior::{Condition, Guidance, Prior};
+use vipaint_core::prior::Prior;
 use vipaint_core::sampler::Draw;
 
 pub use page::markdown;
@@ -23,8 +25,10 @@ pub use reading::Reading;
 pub use task::{Hole, Portraits, Question, Task, named};
 pub use world::World;
 
-use crate::masks::{Budget, Contender};
-use crate::{Error, Result};
+pub use crate::sheet::Page;
+
+use crate::Result;
+use crate::masks::{Budget, Contender, bytes};
 
 /// A picture `[c, h, w]` in the prior's value range, with the value of every attribute.
 pub struct Portrait {
@@ -48,7 +52,9 @@ pub struct Benchmark<'a> {
     pub tasks: &'a [Task],
     /// The methods.
     pub contenders: &'a [Contender],
-    /// Cost for each sample, the fit's share included, in forward calls.
+    /// Samples of the prior alone, with which the limit of all methods is shown.
+    pub alone: usize,
+    /// Cost for each sample, the fit's share included, in forward calls; twice that where guidance calls the network twice.
     pub cost: u64,
     /// Guidance strength with a prompt.
     pub cfg_scale: f64,
@@ -81,6 +87,15 @@ pub struct Row {
     pub vjps: u64,
     /// Seconds, with as many portraits side by side as there are threads.
     pub seconds: f64,
+    /// Completed pictures as bytes from 0 (the lowest value) to 255, `[samples, c, h, w]`; only those that the page shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<u8>,
+}
+
+/// What makes a row: the prior alone, or a method with a portrait.
+enum Case<'a> {
+    Alone((&'static str, usize, usize)),
+    Of(&'a Task, usize, &'a Contender),
 }
 
 /// What hears of finished rows and is asked whether to go on.
@@ -94,7 +109,7 @@ pub struct Watch<'a> {
 impl Benchmark<'_> {
     /// How many rows there are in all.
     pub fn len(&self) -> usize {
-        self.contenders.len() * self.tasks.iter().map(|task| task.portraits.len()).sum::<usize>()
+        self.cases().len()
     }
 
     /// Whether there is none.
@@ -102,28 +117,44 @@ impl Benchmark<'_> {
         self.len() == 0
     }
 
-    /// Runs what is missing in `earlier`, portraits side by side on the threads of the pool, and returns all rows in order.
+    /// Runs what is missing in `earlier`, portraits side by side on the threads of the pool, and returns all rows in order. Every
+    /// task's first portrait comes before any second one: rows that were kept of a part of the run are those of fewer portraits.
     ///
     /// # Errors
     /// The first error of a method, or [`vipaint_core::Error::Interrupted`].
     pub fn run(&self, earlier: &[Row], watch: &Watch) -> Result<Vec<Row>> {
-        let cases: Vec<_> = (self.tasks.iter())
-            .flat_map(|task| task.portraits.iter().map(move |portrait| (task, *portrait)))
-            .flat_map(|(task, portrait)| self.contenders.iter().map(move |contender| (task, portrait, contender)))
-            .collect();
-        (cases.into_par_iter().with_max_len(1))
-            .map(|(task, portrait, contender)| {
-                let same = |r: &&Row| r.portrait == portrait && r.task == task.name && r.method == contender.name;
-                if let Some(row) = earlier.iter().find(same) {
-                    return Ok(row.clone());
-                }
-                let row = self.row(task, portrait, contender, watch)?;
-                match (watch.done)(&row) {
-                    ControlFlow::Break(()) => Err(vipaint_core::Error::Interrupted.into()),
-                    ControlFlow::Continue(()) => Ok(row),
-                }
-            })
-            .collect()
+        let cases = self.cases().into_iter().enumerate().par_bridge();
+        let mut rows = cases.map(|(i, case)| Ok((i, self.case(&case, earlier, watch)?))).collect::<Result<Vec<_>>>()?;
+        rows.sort_by_key(|(i, _)| *i);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    fn cases(&self) -> Vec<Case<'_>> {
+        let most = self.tasks.iter().map(|task| task.portraits.len()).max().unwrap_or(0);
+        let of =
+            (0..most).flat_map(|i| self.tasks.iter().filter_map(move |task| Some((task, *task.portraits.get(i)?))));
+        let of = of.flat_map(|(task, portrait)| self.contenders.iter().map(move |c| Case::Of(task, portrait, c)));
+        self.alone().into_iter().map(Case::Alone).chain(of).collect()
+    }
+
+    /// A row, the earlier one if there is one.
+    fn case(&self, case: &Case, earlier: &[Row], watch: &Watch) -> Result<Row> {
+        let (task, portrait, method) = match case {
+            Case::Alone((task, row, _)) => (*task, *row, &self.prior.name),
+            Case::Of(task, portrait, contender) => (task.name.as_str(), *portrait, &contender.name),
+        };
+        let same = |r: &&Row| r.portrait == portrait && r.task == task && r.method == *method;
+        if let Some(row) = earlier.iter().find(same) {
+            return Ok(row.clone());
+        }
+        let row = match case {
+            Case::Alone(case) => self.alone_row(*case, watch)?,
+            Case::Of(task, portrait, contender) => self.row(task, *portrait, contender, watch)?,
+        };
+        match (watch.done)(&row) {
+            ControlFlow::Break(()) => Err(vipaint_core::Error::Interrupted.into()),
+            ControlFlow::Continue(()) => Ok(row),
+        }
     }
 
     fn row(&self, task: &Task, portrait: usize, contender: &Contender, watch: &Watch) -> Result<Row> {
@@ -133,7 +164,8 @@ impl Benchmark<'_> {
         let prompt = (!told.is_empty()).then(|| self.world.prompt(&told));
         let problem = self.problem(prior, &task.hole, &truth.pixels, prompt.as_deref())?;
         let guided = problem.guidance.cfg_scale != 1.0;
-        let budget = Budget { cost: self.cost * task.samples as u64, samples: task.samples as u64, guided };
+        let cost = self.cost * if guided { 2 } else { 1 };
+        let budget = Budget { cost: cost * task.samples as u64, samples: task.samples as u64, guided };
         let started = std::time::Instant::now();
         let seed = self.seed.wrapping_add(portrait as u64);
         let draw = Draw { seed, indices: 0..task.samples, batch: BATCH };
@@ -145,6 +177,10 @@ impl Benchmark<'_> {
         let images = samples.images.and_then(|i| i.try_into_vec_as::<f32>().ok()).unwrap_or_default();
         let (completed, known_psnr) = complete(&images, &truth.pixels, &task.hole.known, problem.prior.value_range);
         let calls = problem.prior.calls();
+        let range = (problem.prior.value_range.0 as f32, problem.prior.value_range.1 as f32);
+        let shown = &completed[..completed.len().min(page::SHOWN * truth.pixels.len())];
+        let images =
+            if task.portraits.first() == Some(&portrait) { bytes(shown, range.0, range.1) } else { Vec::new() };
         Ok(Row {
             task: task.name.clone(),
             portrait,
@@ -156,6 +192,7 @@ impl Benchmark<'_> {
             calls: calls.denoiser,
             vjps: calls.vjp,
             seconds,
+            images,
         })
     }
 
@@ -167,14 +204,19 @@ impl Benchmark<'_> {
         let operator = Arc::new(Mask::new(&hole.known, shape, &device)?);
         let measurement =
             Measurement::new(operator, y, Likelihood { family: Family::Gaussian, sigma_y: self.sigma_y })?;
-        let guidance = match prompt {
-            None => Guidance::default(),
-            Some(prompt) => {
-                let encoder = prior.text.as_ref().ok_or_else(|| Error::World("the prior reads no text".into()))?;
-                Guidance::new(Condition::context(encoder.read(prompt)?.context), self.cfg_scale)
-            }
-        };
+        let guidance = self.guidance(&prior, prompt)?;
         Ok(Problem::new(prior, measurement, guidance)?)
+    }
+}
+
+impl Benchmark<'_> {
+    /// The first portrait of a task, and what is known of it, as bytes.
+    fn given(&self, task: &Task) -> Option<[Vec<u8>; 2]> {
+        let truth = &self.portraits[*task.portraits.first()?].pixels;
+        let (low, high) = (self.prior.value_range.0 as f32, self.prior.value_range.1 as f32);
+        let middle = 0.5 * (low + high);
+        let known: Vec<f32> = truth.iter().zip(&task.hole.known).map(|(t, k)| t * k + middle * (1.0 - k)).collect();
+        Some([bytes(truth, low, high), bytes(&known, low, high)])
     }
 }
 

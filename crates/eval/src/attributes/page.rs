@@ -1,16 +1,16 @@
-//! The results page: prompts obeyed, visible attributes kept, and distances from true distributions.
+//! The results page: prompts obeyed, visible attributes kept, distances from true distributions, and pictures to look at.
 
 use std::fmt::Write as _;
 
-use super::task::exact_draws;
-use super::{Benchmark, Question, Row, Task};
+use super::{Benchmark, Row, Task, alone, distances};
+use crate::sheet::{Grid, Page, sheet};
 use crate::stats::Mean;
 
-/// Sets of exact draws whose mean distance is the floor.
-const FLOORS: u64 = 50;
+/// Completions of each method that the page shows.
+pub(super) const SHOWN: usize = 8;
 
 /// The page. `command` is what regenerates it.
-pub fn markdown(rows: &[Row], benchmark: &Benchmark, command: &str) -> String {
+pub fn markdown(rows: &[Row], benchmark: &Benchmark, command: &str) -> Page {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -18,15 +18,59 @@ pub fn markdown(rows: &[Row], benchmark: &Benchmark, command: &str) -> String {
         "# Completions of portraits whose truth is known, prior `{}`\n\nMade by `{command}`.\n\n\
          Held-out portraits whose attributes are known, drawn from a distribution that is declared; attributes of completions, with \
          known pixels put back, are read off by a classifier. Every method may spend about {} forward calls a sample, the fit's \
-         share included, and a vector-Jacobian product counts as two more; seed {}, sigma_y {}, cfg_scale {} with a prompt and \
+         share included, twice as many with a prompt, where guidance calls the network twice; a vector-Jacobian product counts as \
+         two more; seed {}, sigma_y {}, cfg_scale {} with a prompt and \
          1 without, for every method. Intervals are 95 % over portraits.\n",
         benchmark.prior.name, benchmark.cost, benchmark.seed, benchmark.sigma_y, benchmark.cfg_scale
     );
+    alone::section(&mut text, rows, benchmark);
     prompts(&mut text, rows, benchmark);
     kept(&mut text, rows, benchmark);
-    distances(&mut text, rows, benchmark);
+    distances::section(&mut text, rows, benchmark);
     cost(&mut text, rows, benchmark);
-    text
+    let pictures = pictures(&mut text, rows, benchmark);
+    Page { text, pictures }
+}
+
+/// Sheets of the first portrait of each task: the portrait, what is known of it, and completions, a line for each method.
+fn pictures(text: &mut String, rows: &[Row], benchmark: &Benchmark) -> Vec<Grid> {
+    let names = benchmark.contenders.iter().map(|c| format!("`{}`", c.name)).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(
+        text,
+        "\n## Pictures\n\nThe first portrait of each task as it is, what is known of it, and the first {SHOWN} completions; from above: \
+         {names}.\n"
+    );
+    let mut sheets = Vec::new();
+    for (prompted, file, title) in
+        [(false, "avatars-plain.png", "Without a prompt"), (true, "avatars-prompts.png", "With a prompt")]
+    {
+        let tasks: Vec<&Task> = benchmark.tasks.iter().filter(|task| task.is_prompt() == prompted).collect();
+        let given: Vec<_> = tasks.iter().filter_map(|task| benchmark.given(task)).collect();
+        let groups: Vec<Vec<Vec<&[u8]>>> =
+            tasks.iter().zip(&given).map(|(task, given)| group(rows, benchmark, task, given)).collect();
+        if groups.is_empty() {
+            continue;
+        }
+        let told: Vec<String> = tasks.iter().map(|task| asked(rows, task)).collect();
+        let _ = writeln!(text, "{title}: {}.\n\n![{title}]({file})\n", told.join("; "));
+        sheets.push(sheet(file.into(), benchmark.prior.autoencoder.image_shape(benchmark.prior.shape()), &groups));
+    }
+    sheets
+}
+
+fn group<'a>(rows: &'a [Row], benchmark: &Benchmark, task: &Task, given: &'a [Vec<u8>; 2]) -> Vec<Vec<&'a [u8]>> {
+    let line = |name: &str| {
+        let row = rows.iter().find(|r| r.task == task.name && r.method == name && !r.images.is_empty());
+        let images = row.into_iter().flat_map(|row| row.images.chunks_exact(given[0].len()));
+        given.iter().map(Vec::as_slice).chain(images).collect()
+    };
+    benchmark.contenders.iter().map(|contender| line(&contender.name)).collect()
+}
+
+/// A task's name, and its prompt for the portrait that is shown.
+fn asked(rows: &[Row], task: &Task) -> String {
+    let prompt = rows.iter().find(|r| r.task == task.name && !r.images.is_empty()).and_then(|r| r.prompt.as_ref());
+    prompt.map_or_else(|| task.name.clone(), |prompt| format!("{} “{prompt}”", task.name))
 }
 
 fn header(text: &mut String, first: &str, benchmark: &Benchmark) {
@@ -66,12 +110,16 @@ fn prompts(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
          read.\n\n",
     );
     header(text, "hidden", benchmark);
-    let asked = |task: &&Task| task.question == Question::Prompt;
-    for task in benchmark.tasks.iter().filter(asked) {
+    for task in benchmark.tasks.iter().filter(|task| task.is_prompt()) {
         let told = |r: &Row| if r.task == task.name { obeyed(r) } else { None };
         line(text, task.hole.name, (rows, benchmark), &told, &percent);
     }
     line(text, "all", (rows, benchmark), &obeyed, &percent);
+    let each = |row: &Row| {
+        let right = row.read.iter().flat_map(|read| row.told.iter().filter(|(a, v)| read[*a] == *v)).count();
+        (!row.told.is_empty()).then(|| right as f64 / (row.read.len() * row.told.len()) as f64)
+    };
+    line(text, "attribute by attribute", (rows, benchmark), &each, &percent);
     text.push('\n');
 }
 
@@ -102,108 +150,6 @@ fn kept(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
     text.push('\n');
 }
 
-/// An attribute, or two that depend on each other, whose distribution in a task is looked at.
-struct Look<'a> {
-    task: &'a Task,
-    of: Vec<usize>,
-    exact: Vec<f64>,
-    /// Whether its distribution is not that which it has without what is visible, or of attributes that depend on each other.
-    dependent: bool,
-}
-
-fn looks<'a>(benchmark: &'a Benchmark) -> Vec<Look<'a>> {
-    let world = benchmark.world;
-    let mut looks = Vec::new();
-    for task in benchmark.tasks {
-        let Question::Distribution(same) = &task.question else { continue };
-        let mut known = vec![None; world.len()];
-        for (a, v) in same {
-            known[*a] = Some(*v);
-        }
-        let hidden = &task.hole.hidden;
-        let pairs = hidden.iter().flat_map(|a| hidden.iter().filter(move |b| a < b).map(move |b| vec![*a, *b]));
-        for of in hidden.iter().map(|a| vec![*a]).chain(pairs) {
-            let exact = world.conditional(&known, &of);
-            let without: Vec<f64> = match of[..] {
-                [a, b] => {
-                    let (p, q) = (world.conditional(&known, &[a]), world.conditional(&known, &[b]));
-                    p.iter().flat_map(|p| q.iter().map(move |q| p * q)).collect()
-                }
-                _ => world.conditional(&[], &of),
-            };
-            let dependent = distance(&exact, &without) > 0.02;
-            if of.len() == 1 || dependent {
-                looks.push(Look { task, of, exact, dependent });
-            }
-        }
-    }
-    looks
-}
-
-/// Total variation.
-fn distance(p: &[f64], q: &[f64]) -> f64 {
-    0.5 * p.iter().zip(q).map(|(p, q)| (p - q).abs()).sum::<f64>()
-}
-
-/// The distance of a method's samples, over all portraits of the task, and how many there are.
-fn distance_of(look: &Look, rows: &[Row], method: &str, benchmark: &Benchmark) -> Option<(f64, usize)> {
-    let rows = rows.iter().filter(|r| r.task == look.task.name && r.method == method);
-    let read: Vec<&Vec<usize>> = rows.flat_map(|r| &r.read).collect();
-    let mut histogram = vec![0.0; look.exact.len()];
-    for one in &read {
-        histogram[benchmark.world.place(one, &look.of)] += 1.0 / read.len() as f64;
-    }
-    (!read.is_empty()).then(|| (distance(&histogram, &look.exact), read.len()))
-}
-
-fn distances(text: &mut String, rows: &[Row], benchmark: &Benchmark) {
-    let looks = looks(benchmark);
-    for (dependent, title) in [
-        (false, "Hidden attributes that nothing visible tells of"),
-        (true, "Hidden attributes that depend on visible ones, and pairs of hidden ones that depend on each other"),
-    ] {
-        let _ = writeln!(
-            text,
-            "## {title}\n\nTotal variation between the distribution of samples without a prompt, over all portraits of a task, and \
-             the true conditional distribution; *exact* is the mean distance of as many exact draws.\n"
-        );
-        let names = benchmark.contenders.iter().map(|c| c.name.as_str()).collect::<Vec<_>>();
-        let _ = writeln!(
-            text,
-            "| task: hidden | samples | exact | {} |\n| --- | --- | --- |{}",
-            names.join(" | "),
-            " --- |".repeat(names.len())
-        );
-        let mut sums = vec![(0.0, 0usize); names.len() + 1];
-        for look in looks.iter().filter(|look| look.dependent == dependent) {
-            let of: Vec<&str> = look.of.iter().map(|a| benchmark.world.name(*a)).collect();
-            let found: Vec<_> = names.iter().map(|name| distance_of(look, rows, name, benchmark)).collect();
-            let count = found.iter().flatten().map(|(_, n)| *n).max().unwrap_or(0);
-            let floor = (0..FLOORS)
-                .map(|seed| distance(&exact_draws(&look.exact, count.max(1), seed), &look.exact))
-                .sum::<f64>()
-                / FLOORS as f64;
-            let _ = write!(text, "| {}: {} | {count} | {floor:.3} |", look.task.name, of.join(" and "));
-            let best = found.iter().flatten().map(|(d, _)| *d).fold(f64::INFINITY, f64::min);
-            sums[0] = (sums[0].0 + floor, sums[0].1 + 1);
-            for (found, sum) in found.iter().zip(&mut sums[1..]) {
-                let cell = match found {
-                    None => "-".into(),
-                    Some((d, _)) => {
-                        *sum = (sum.0 + d, sum.1 + 1);
-                        if *d == best { format!("**{d:.3}**") } else { format!("{d:.3}") }
-                    }
-                };
-                let _ = write!(text, " {cell} |");
-            }
-            text.push('\n');
-        }
-        let means: Vec<String> =
-            sums.iter().map(|(sum, n)| if *n == 0 { "-".into() } else { format!("{:.3}", sum / *n as f64) }).collect();
-        let _ = writeln!(text, "| mean | | {} |\n", means.join(" | "));
-    }
-}
-
 /// What is shown of a row.
 type Measure = fn(&Row) -> f64;
 
@@ -227,8 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distance_and_obedience_by_hand() {
-        assert!((distance(&[0.5, 0.5, 0.0], &[0.25, 0.25, 0.5]) - 0.5).abs() < 1e-12);
+    fn obedience_by_hand() {
         let row = |told: Vec<(usize, usize)>| Row {
             task: "t".into(),
             portrait: 0,
@@ -240,6 +185,7 @@ mod tests {
             calls: 0,
             vjps: 0,
             seconds: 0.0,
+            images: vec![],
         };
         assert_eq!(obeyed(&row(vec![(0, 1), (1, 2)])), Some(0.5));
         assert_eq!(obeyed(&row(vec![(1, 2)])), Some(0.75));

@@ -75,10 +75,15 @@ impl Task {
         Self { name, hole, question, portraits: chosen, samples }
     }
 
+    /// Whether it asks for a prompt to be obeyed.
+    pub fn is_prompt(&self) -> bool {
+        self.question == Question::Prompt
+    }
+
     /// What the prompt for a portrait tells, drawn from what is possible beside the visible attributes, and unlike the portrait
     /// where that is possible; nothing without a prompt.
     pub fn told(&self, world: &World, attributes: &[usize], seed: u64) -> Vec<(usize, usize)> {
-        if self.question != Question::Prompt {
+        if !self.is_prompt() {
             return Vec::new();
         }
         let mut rng = stream(seed, PURPOSE_PROMPT, 0);

@@ -150,8 +150,8 @@ fn verdict(text: &mut String, summaries: &[&Summary], reference: &str) {
     let said = |inside: bool| if inside { "is" } else { "is not" };
     let _ = writeln!(
         text,
-        "\n*{reference}* has the smallest distance but for {nearer} of {} others, and is nearer than {sure} of them with an interval that \
-         excludes 0. Its coverage {} between {} and {}, its spread {} within 20 % of the exact one.",
+        "\n{nearer} of {} others are nearer than *{reference}*, which is nearer than {sure} of them with an interval that excludes 0. \
+         Its coverage {} between {:.2} and {:.2}, its spread {} within 20 % of the exact one.",
         others().count(),
         said((own.coverage.mean - MASS).abs() <= 0.05),
         MASS - 0.05,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use vipaint_core::sampler::Draw;
 
-pub use budget::{Budget, Entry, PRESETS, Preset};
+pub use budget::{Budget, Entry, PRESETS, Preset, REFERENCE};
 pub use distance::{Projected, Slices};
 pub use page::markdown;
 pub use world::World;
@@ -90,7 +90,7 @@ pub struct Row {
 pub type Stop<'a> = dyn Fn() -> ControlFlow<()> + Sync + 'a;
 
 /// Values that a batch should not have more of: what fits a core's cache is worked on twice as fast.
-const BATCH_VALUES: usize = 32_768;
+const BATCH_VALUES: usize = 131_072;
 
 impl Benchmark<'_> {
     /// Runs what is missing in `earlier`, problems side by side on the threads of the pool, and returns all outcomes. `done` hears of

@@ -118,22 +118,30 @@ fn count(options: &Map<String, Value>, key: &str) -> u64 {
     options.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// Not more than 45 % of the budget goes into drawing and 35 % into the start values, up to the default steps of both; the
-/// rest goes into iterations of the fit. Log-weights are left out: they do not change the samples.
-fn vipaint(budget: &Budget, options: &Map<String, Value>, _: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
+/// Not more than 45 % of the budget goes into drawing and 35 % into the start values, up to the default steps of both (or as many
+/// steps of refinement as are given); the rest goes into iterations of the fit. Where their number is given, drawing takes what they
+/// leave. Log-weights are left out: they do not change the samples.
+fn vipaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -> bool) -> Vec<(&'static str, Value)> {
     let of = |key: &str| count(options, key);
     if of("particles") > 0 && !is(options, "proposal", "chain") {
         return particles(budget, options);
     }
     let listed = options.get("keypoints").and_then(Value::as_array).map_or(0, Vec::len) as u64;
     let k = if listed > 0 { listed } else { of("k").max(1) };
-    let default_refine = RefineOptions::default().refine_steps as u64;
-    let refine = (budget.cost * 45 / 100 / (3 * budget.calls() * budget.samples)).clamp(1, default_refine);
+    let step = 3 * (of("mc_samples") * k + of("prior_steps") * of("prior_samples"));
     let start = 3 * of("init_steps").max(1);
     let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
-    let spent = budget.samples * budget.calls() * (k - 1 + 3 * refine) + init_samples * start;
-    let step = 3 * (of("mc_samples") * k + of("prior_steps") * of("prior_samples"));
-    let iterations = budget.cost.saturating_sub(spent) / step.max(1);
+    let draws = budget.samples * budget.calls();
+    let before = init_samples * start + draws * (k - 1);
+    let refine = if given("refine_steps") {
+        of("refine_steps")
+    } else if given("iterations") {
+        budget.cost.saturating_sub(before + of("iterations") * step) / (3 * draws)
+    } else {
+        (budget.cost * 45 / 100 / (3 * draws)).min(RefineOptions::default().refine_steps as u64)
+    };
+    let refine = refine.max(1);
+    let iterations = budget.cost.saturating_sub(before + draws * 3 * refine) / step.max(1);
     vec![
         ("iterations", iterations.into()),
         ("refine_steps", refine.into()),
@@ -146,8 +154,8 @@ fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
     options.get(key).and_then(Value::as_str) == Some(word)
 }
 
-/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths, the rest into refinement. The whole Jacobian's
-/// cost depends on the measurement: its steps are as given.
+/// Particles whose paths need no fit: 75 % of a sample's budget go into its paths (60 % without the Jacobian), the rest into refinement.
+/// The whole Jacobian's cost depends on the measurement: its steps are as given.
 fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str, Value)> {
     if is(options, "widen", "jacobian") {
         return Vec::new();
@@ -156,7 +164,8 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
     let each = budget.cost / budget.samples / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
-    let path_steps = (each * 75 / 100 / step).max(2);
+    let share = if krylov { 75 } else { 60 };
+    let path_steps = (each * share / 100 / step).max(2);
     let refine = each.saturating_sub(path_steps * step) / refinement;
     vec![("path_steps", path_steps.into()), ("refine_steps", refine.max(1).into())]
 }
@@ -222,6 +231,11 @@ mod tests {
                 serde_json::json!(taken)
             );
         }
+        // What iterations leave: one start sample of 9 calls, and 8 samples of a gradient a step.
+        let drawn =
+            Contender::parse("vipaint k=1 iterations=10 init_samples=1 init_steps=3").expect("it is well written");
+        let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 3);
+        assert_eq!(drawn.options(&budget).expect("it is within its domain")["refine_steps"], serde_json::json!(refine));
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
         let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");

@@ -12,34 +12,64 @@ pub struct Coverage {
     pub values: usize,
 }
 
-/// Central intervals between the `k`-th smallest and the `k`-th largest of the samples of each value, for a level in (0, 1);
-/// only values for which `inside` holds count (all, if there is no `inside`). The rank of a draw among `n` others is uniform
-/// on `n + 1` places, so the nominal share is exact. A true value equal to an end counts as half inside, so that rounding to
-/// bytes favours neither side. None without two samples of the truth's length and a value inside.
-pub fn intervals(samples: &[&[f32]], truth: &[f32], inside: Option<&[bool]>, level: f64) -> Option<Coverage> {
+/// Central credible intervals, one for each value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intervals {
+    /// Lower ends.
+    pub low: Vec<f32>,
+    /// Upper ends.
+    pub high: Vec<f32>,
+    /// The probability that an independent further draw lies inside, see [`Coverage::nominal`].
+    pub nominal: f64,
+}
+
+/// Central intervals between the `k`-th smallest and the `k`-th largest of the samples of each value, for a level in (0, 1). The rank
+/// of a draw among `n` others is uniform on `n + 1` places, so the nominal level is exact. None without two samples of one
+/// length.
+pub fn central(samples: &[&[f32]], level: f64) -> Option<Intervals> {
     let n = samples.len();
-    let fits = samples.iter().all(|sample| sample.len() == truth.len())
-        && inside.is_none_or(|inside| inside.len() == truth.len());
-    if n < 2 || !fits {
+    let values = samples.first()?.len();
+    if n < 2 || samples.iter().any(|sample| sample.len() != values) {
         return None;
     }
     let k = (((1.0 - level) / 2.0 * (n + 1) as f64).round() as usize).clamp(1, n / 2);
-    let (mut share, mut values) = (0.0, 0);
+    let (mut low, mut high) = (Vec::with_capacity(values), Vec::with_capacity(values));
     let mut sorted = vec![0.0; n];
-    for (i, truth) in truth.iter().enumerate().filter(|(i, _)| inside.is_none_or(|inside| inside[*i])) {
+    for i in 0..values {
         sorted.iter_mut().zip(samples).for_each(|(value, sample)| *value = sample[i]);
         sorted.sort_by(f32::total_cmp);
-        share += if sorted[k - 1] < *truth && *truth < sorted[n - k] {
-            1.0
-        } else if *truth == sorted[k - 1] || *truth == sorted[n - k] {
-            0.5
-        } else {
-            0.0
-        };
-        values += 1;
+        low.push(sorted[k - 1]);
+        high.push(sorted[n - k]);
     }
-    let nominal = 1.0 - 2.0 * k as f64 / (n + 1) as f64;
-    (values > 0).then(|| Coverage { share: share / values as f64, nominal, values })
+    Some(Intervals { low, high, nominal: 1.0 - 2.0 * k as f64 / (n + 1) as f64 })
+}
+
+impl Intervals {
+    /// How often `truth` lies inside; only values for which `inside` holds count (all, if there is no `inside`). A true value equal to
+    /// an end counts as half inside, so that rounding to bytes favours neither side. None without values, or of other lengths.
+    pub fn coverage(&self, truth: &[f32], inside: Option<&[bool]>) -> Option<Coverage> {
+        if truth.len() != self.low.len() || inside.is_some_and(|inside| inside.len() != truth.len()) {
+            return None;
+        }
+        let (mut share, mut values) = (0.0, 0);
+        for (i, truth) in truth.iter().enumerate().filter(|(i, _)| inside.is_none_or(|inside| inside[*i])) {
+            let (low, high) = (&self.low[i], &self.high[i]);
+            share += if low < truth && truth < high {
+                1.0
+            } else if truth == low || truth == high {
+                0.5
+            } else {
+                0.0
+            };
+            values += 1;
+        }
+        (values > 0).then(|| Coverage { share: share / values as f64, nominal: self.nominal, values })
+    }
+}
+
+/// The coverage of [`central`] intervals.
+pub fn intervals(samples: &[&[f32]], truth: &[f32], inside: Option<&[bool]>, level: f64) -> Option<Coverage> {
+    central(samples, level)?.coverage(truth, inside)
 }
 
 #[cfg(test)]

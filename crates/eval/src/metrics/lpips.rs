@@ -153,15 +153,40 @@ impl Lpips {
         Look(self.trunk.forward(x).into_iter().map(normalised).collect())
     }
 
-    /// Distances of pictures from pictures, one by one. // [batch]
-    pub fn between(&self, a: &Look, b: &Look) -> Tensor<1> {
-        let stages = a.0.iter().zip(&b.0).zip(&self.heads).map(|((a, b), weights)| {
+    /// Weighted squares of what differs, by stage. // five of [batch, height, width]
+    fn stages<'a>(&'a self, a: &'a Look, b: &'a Look) -> impl Iterator<Item = Tensor<3>> + 'a {
+        a.0.iter().zip(&b.0).zip(&self.heads).map(|((a, b), weights)| {
             let squares = (a.clone() - b.clone()).square();
             let [batch, height, width, channels] = squares.dims();
             let weighted = weights.forward(squares.reshape([batch * height * width, channels]));
-            weighted.reshape([batch, height * width]).mean_dim(1).reshape([batch])
+            weighted.reshape([batch, height, width])
+        })
+    }
+
+    /// Distances of pictures from pictures, one by one. // [batch]
+    pub fn between(&self, a: &Look, b: &Look) -> Tensor<1> {
+        let stages = self.stages(a, b).map(|stage| {
+            let [batch, height, width] = stage.dims();
+            stage.reshape([batch, height * width]).mean_dim(1).reshape([batch])
         });
         // There are five stages.
+        stages.reduce(|sum, stage| sum + stage).unwrap_or_else(|| Tensor::zeros([0], &a.device()))
+    }
+
+    /// Distances as VIPaint's Stable Diffusion 3 release takes them: a stage is the mean of what differs, weighted by how much is
+    /// `known` of the place, a mask `[1, channels, height, width]` that is read (bilinearly) at the stage's resolution. // [batch]
+    pub fn where_known(&self, a: Tensor<4>, b: Tensor<4>, known: &Tensor<4>) -> Tensor<1> {
+        let (a, b) = (self.look(a), self.look(b));
+        let [_, _, height, width] = known.dims();
+        // Every tensor of the engine is a readable float tensor.
+        let mask = known.try_to_vec_as::<f32>().unwrap_or_default();
+        let stages = self.stages(&a, &b).map(|stage| {
+            let [batch, rows, columns] = stage.dims();
+            let weights = bilinear(&mask, [height, width], [rows, columns]);
+            let total = weights.iter().sum::<f32>().max(1e-6);
+            let weights = Tensor::<3>::from_data(TensorData::new(weights, [1, rows, columns]), &known.device());
+            (stage * weights).reshape([batch, rows * columns]).sum_dim(1).reshape([batch]) / total
+        });
         stages.reduce(|sum, stage| sum + stage).unwrap_or_else(|| Tensor::zeros([0], &a.device()))
     }
 
@@ -181,6 +206,21 @@ impl Look {
     pub fn picture(&self, index: usize) -> Self {
         Self(self.0.iter().map(|stage| stage.clone().slice_dim(0, index..index + 1)).collect())
     }
+}
+
+/// A picture's first channel at other sides, between the four nearest pixels (pixels being squares).
+fn bilinear(picture: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
+    let place = |i: usize, axis: usize| {
+        let at = ((i as f32 + 0.5) * from[axis] as f32 / to[axis] as f32 - 0.5).max(0.0);
+        let low = (at as usize).min(from[axis] - 1);
+        (low, (low + 1).min(from[axis] - 1), at - low as f32)
+    };
+    let value = |i: usize| {
+        let ((y0, y1, v), (x0, x1, u)) = (place(i / to[1], 0), place(i % to[1], 1));
+        let along = |y: usize| picture[y * from[1] + x0] * (1.0 - u) + picture[y * from[1] + x1] * u;
+        along(y0) * (1.0 - v) + along(y1) * v
+    };
+    (0..to[0] * to[1]).map(value).collect()
 }
 
 /// Each position's channels over their norm. The original adds `EPS` to the norm only; its square inside the root changes no

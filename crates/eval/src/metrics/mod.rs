@@ -15,7 +15,7 @@ pub mod psnr;
 pub mod ssim;
 mod trunk;
 
-pub use coverage::{Coverage, intervals};
+pub use coverage::{Coverage, Intervals, central, intervals};
 pub use diversity::spread;
 pub use features::Features;
 pub use frechet::frechet;

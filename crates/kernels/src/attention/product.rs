@@ -1,8 +1,11 @@
 //! Small matrix products on strided rows.
 
+use crate::conv::turn;
+use crate::memory::zeros;
 use crate::parallel::{Shared, pieces};
+use crate::simd::UNIT;
 use crate::team::{each, parts, threads};
-use crate::tile::{COLS, ROWS, Start, gather};
+use crate::tile::{COLS, MOST_ROWS, Product, Start, gather};
 use std::ops::Range;
 
 /// `count` rows of `len` values, `stride` apart.
@@ -64,7 +67,7 @@ impl<'a> RowsMut<'a> {
 
 /// `b` as the right factor of [`product`]: its columns by panels of [`COLS`].
 pub(super) fn columns(b: Rows) -> Vec<f32> {
-    let mut packed = vec![0.0; b.len.div_ceil(COLS) * b.count * COLS]; // [panel][row][COLS]
+    let mut packed = zeros(b.len.div_ceil(COLS) * b.count * COLS); // [panel][row][COLS]
     for (panel, values) in packed.chunks_exact_mut(b.count * COLS).enumerate() {
         let first = panel * COLS;
         let cols = COLS.min(b.len - first);
@@ -77,14 +80,29 @@ pub(super) fn columns(b: Rows) -> Vec<f32> {
 
 /// `b^T` as the right factor of [`product`].
 pub(super) fn transposed(b: Rows) -> Vec<f32> {
-    let mut packed = vec![0.0; b.count.div_ceil(COLS) * b.len * COLS]; // [panel of rows][column][COLS]
-    for i in 0..b.count {
-        let panel = &mut packed[i / COLS * b.len * COLS..][..b.len * COLS];
-        for (c, &value) in b.row(i).iter().enumerate() {
-            panel[c * COLS + i % COLS] = value;
-        }
+    let mut packed = zeros(b.count.div_ceil(COLS) * b.len * COLS); // [panel of rows][column][COLS]
+    for (panel, values) in packed.chunks_exact_mut(b.len * COLS).enumerate() {
+        let rows = b.part(panel * COLS..b.count.min((panel + 1) * COLS));
+        turn_rows(rows.data, rows.stride, [rows.count, b.len], values, COLS);
     }
     packed
+}
+
+/// Writes `x`, a matrix of these sides with rows `stride` apart, with rows and columns exchanged to `y`, whose rows are
+/// `to_stride` apart.
+fn turn_rows(x: &[f32], stride: usize, [height, width]: [usize; 2], y: &mut [f32], to_stride: usize) {
+    let whole = [height, width].map(|side| side / UNIT * UNIT);
+    if height > 0 && width > 0 {
+        assert!(x.len() >= (height - 1) * stride + width && y.len() >= (width - 1) * to_stride + height);
+    }
+    // SAFETY: these rows and columns are inside `x`, and as columns and rows in `y`.
+    unsafe { turn(x.as_ptr(), stride, whole[0], whole[1], y.as_mut_ptr(), to_stride) };
+    for (row, x) in x.chunks(stride).take(height).enumerate() {
+        let done = if row < whole[0] { whole[1] } else { 0 };
+        for (column, &value) in x[..width].iter().enumerate().skip(done) {
+            y[column * to_stride + row] = value;
+        }
+    }
 }
 
 /// Multiply-adds that are worth a task of their own: about ten microseconds.
@@ -93,39 +111,39 @@ const GRAIN: usize = 1 << 19;
 /// `y = a b`, or `y += a b` if `add`, with `b` packed by [`columns`] or [`transposed`].
 pub(super) fn product(a: Rows, b: &[f32], add: bool, y: RowsMut) {
     assert!(a.count == y.count && b.len() == y.len.div_ceil(COLS) * a.len * COLS, "shapes of a product");
-    let (tiles, panels) = (a.count.div_ceil(ROWS), y.len.div_ceil(COLS));
+    let (tiles, panels) = (a.count.div_ceil(MOST_ROWS), y.len.div_ceil(COLS));
     let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * threads());
     if tiles > panels {
-        let of = pieces(tiles, tiles.div_ceil(tasks));
+        let of = pieces(a.count, tiles.div_ceil(tasks) * MOST_ROWS);
         each(tasks, |task| part(a, b, add, y, of(task), 0..panels));
     } else {
         let of = pieces(panels, panels.div_ceil(tasks));
-        each(tasks, |task| part(a, b, add, y, 0..tiles, of(task)));
+        each(tasks, |task| part(a, b, add, y, 0..a.count, of(task)));
     }
 }
 
-/// Some tiles of rows and some panels of [`product`]. A panel of `b` stays in the nearest cache while all rows use it.
-fn part(a: Rows, b: &[f32], add: bool, y: RowsMut, tiles: Range<usize>, panels: Range<usize>) {
-    let zeros = vec![0.0; a.len];
-    let mut spare = [0.0; COLS];
-    let start = if add { Start::Output } else { Start::Zero };
-    for panel in panels {
-        let (first, b) = (panel * COLS, &b[panel * a.len * COLS..][..a.len * COLS]);
-        for tile in tiles.clone() {
-            let first_row = tile * ROWS;
-            let inside = |i: usize| first_row + i < a.count;
-            let rows: [*const f32; ROWS] =
-                std::array::from_fn(|i| if inside(i) { a.row(first_row + i).as_ptr() } else { zeros.as_ptr() });
-            let places: [*mut f32; ROWS] = std::array::from_fn(|i| {
-                if inside(i) { y.data.at(y.start + (first_row + i) * y.stride + first) } else { spare.as_mut_ptr() }
-            });
-            // SAFETY: every row has `a.len` values, the panel `a.len * COLS`; the places are inside `y` by its
-            // construction, and its holder and this task are the only ones to touch them.
-            unsafe {
-                gather(rows.as_ptr(), 1, a.len, b.as_ptr(), start, places.as_ptr(), COLS.min(y.len - first));
-            }
-        }
+/// Some rows and some panels of [`product`].
+fn part(a: Rows, b: &[f32], add: bool, y: RowsMut, rows: Range<usize>, panels: Range<usize>) {
+    if rows.is_empty() || panels.is_empty() {
+        return;
     }
+    let first = panels.start * COLS;
+    let reads: Vec<*const f32> = rows.clone().map(|i| a.row(i).as_ptr()).collect();
+    let places: Vec<*mut f32> = rows.map(|i| y.data.at(y.start + i * y.stride + first)).collect();
+    let product = Product {
+        a: reads.as_ptr(),
+        step: 0,
+        rows: reads.len(),
+        taps: 1,
+        depth: a.len,
+        pitch: a.len * COLS,
+        start: if add { Start::Output } else { Start::Zero },
+        y: places.as_ptr(),
+        cols: y.len.min(panels.end * COLS) - first,
+    };
+    // SAFETY: every row has `a.len` values, a panel `a.len * COLS`; the places are inside `y` by its construction, and its
+    // holder and this task are the only ones to touch them.
+    unsafe { gather(&product, b[first * a.len..].as_ptr()) };
 }
 
 /// Values of a task of [`turned`].
@@ -134,13 +152,9 @@ const PIECE: usize = 1 << 14;
 /// Writes the transpose of `x`, a matrix with rows of `width`, to `y`.
 pub(super) fn turned(x: &[f32], width: usize, y: &mut [f32]) {
     let height = x.len() / width;
-    let columns = (PIECE / height).clamp(1, width);
+    let columns = (PIECE / height).clamp(UNIT, width.max(UNIT)) / UNIT * UNIT;
     parts(y, columns * height, |i, y| {
-        let count = y.len() / height;
-        for (row, x) in x.chunks_exact(width).enumerate() {
-            for (column, &value) in x[i * columns..][..count].iter().enumerate() {
-                y[column * height + row] = value;
-            }
-        }
+        let (first, count) = (i * columns, y.len() / height);
+        turn_rows(&x[first..], width, [height, count], y, height);
     });
 }

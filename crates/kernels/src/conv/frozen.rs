@@ -1,10 +1,12 @@
 //! Convolutions with constant weights, packed once.
 
+use super::apply::{End, activate_after};
 use super::pointwise::{self, Pointwise};
 use super::winograd::{Tile, Winograd, serves};
 use super::{Conv, Packed};
-use crate::elementwise::{upsample2, upsample2_vjp};
+use crate::elementwise::{Activation, activate_vjp};
 use crate::parallel::with_scratch;
+use crate::resample::{upsample2, upsample2_vjp};
 
 /// Pairs of channels up to which the larger tiles are worth their memory, four times that of the weights.
 const LARGE: usize = 1 << 19;
@@ -85,18 +87,41 @@ impl Frozen {
 
     /// The convolution of a batch, plus what is in `y` if `add`.
     pub fn apply(&self, x: &[f32], add: bool, y: &mut [f32]) {
+        self.run(x, add, None, y, None);
+    }
+
+    /// The activated convolution of a batch, which `z` becomes without the activation: what [`activate_vjp`] needs before
+    /// [`Self::input_grad`].
+    pub fn apply_activated(&self, x: &[f32], activation: Activation, y: &mut [f32], z: Option<&mut [f32]>) {
+        self.run(x, false, Some(activation), y, z);
+    }
+
+    fn run(&self, x: &[f32], add: bool, activation: Option<Activation>, y: &mut [f32], z: Option<&mut [f32]>) {
         let bias = Some(&self.bias[..]);
+        let end = End { bias, add, activation };
         let packed = match &self.kind {
-            Kind::Winograd(winograd) => return winograd.apply(self.doubled, x, bias, add, y),
+            Kind::Winograd(winograd) => {
+                winograd.apply(self.doubled, x, bias, add, y);
+                return activate_after(activation, y, z);
+            }
             Kind::Pointwise(pointwise) => pointwise.packed(),
             Kind::Direct { forward, .. } => forward,
         };
         if !self.doubled {
-            return packed.apply(x, bias, add, y);
+            return packed.run(x, end, y, z);
         }
         with_scratch(4 * x.len(), |large| {
             upsample2(self.conv.width / 2, self.conv.c_in, x, large);
-            packed.apply(large, bias, add, y);
+            packed.run(large, end, y, z);
+        });
+    }
+
+    /// The gradient of the input of an activated layer from `g`, that of the output, and `z` of
+    /// [`Self::apply_activated`].
+    pub fn input_grad_activated(&self, activation: Activation, z: &[f32], g: &[f32], dx: &mut [f32]) {
+        with_scratch(g.len(), |dz| {
+            activate_vjp(activation, z, g, dz);
+            self.input_grad(dz, dx);
         });
     }
 

@@ -3,6 +3,7 @@
 mod apply;
 mod direct_weight_grad;
 mod frozen;
+mod narrow;
 mod pack;
 mod pass;
 mod pixel_blocks;
@@ -16,6 +17,7 @@ pub use direct_weight_grad::{bias_grad, direct_weight_grad};
 pub use frozen::Frozen;
 pub use pack::Packed;
 pub use train::{forward, input_grad, weight_grad};
+pub(crate) use transposed::turn;
 
 /// A two-dimensional convolution (a cross-correlation, as networks use it) of NHWC images with zero padding:
 /// `y[i, j, o] = bias[o] + sum_{k, l, c} weight[o, c, k, l] x[i s + k - p, j s + l - p, c]`, without its batch.

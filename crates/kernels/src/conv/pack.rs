@@ -1,8 +1,10 @@
 //! Weights in the order in which the micro-kernel reads them.
 
+use super::narrow::Narrow;
 use super::pass::{self, Pass};
 use super::storage::Values;
 use super::{Conv, Image};
+use crate::memory::zeros;
 use crate::team::parts;
 use crate::tile::COLS;
 
@@ -12,6 +14,8 @@ pub struct Packed {
     pub(super) source: Image,
     pub(super) target: Image,
     pub(super) passes: Vec<PackedPass>,
+    /// Instead of the passes, where it serves.
+    pub(super) narrow: Option<Narrow>,
 }
 
 /// A pass and its weights, `[panel][tap][source channel][COLS]` with zeros past the last target channel.
@@ -44,9 +48,15 @@ impl Packed {
         weight: &[f32],
         at: impl Fn(usize, usize, usize) -> usize + Sync,
     ) -> Self {
+        if let [pass] = &passes[..]
+            && super::narrow::serves(source, target, pass)
+        {
+            let narrow = Narrow::new(source, target, pass, weight, at);
+            return Self { source, target, passes: Vec::new(), narrow: Some(narrow) };
+        }
         let pack = |pass: Pass| {
             let panel_len = pass.taps.len() * source.channels * COLS;
-            let mut packed = vec![0.0; target.channels.div_ceil(COLS) * panel_len];
+            let mut packed = zeros(target.channels.div_ceil(COLS) * panel_len);
             if panel_len > 0 {
                 parts(&mut packed, panel_len, |panel, values| {
                     let first = panel * COLS;
@@ -64,17 +74,21 @@ impl Packed {
             }
             PackedPass { pass, weight: Values::Single(packed) }
         };
-        Self { source, target, passes: passes.into_iter().map(pack).collect() }
+        Self { source, target, passes: passes.into_iter().map(pack).collect(), narrow: None }
     }
 
     /// Rounds the packed weights to half precision.
     pub fn halve(&mut self) {
         self.passes.iter_mut().for_each(|pass| pass.weight.halve());
+        if let Some(narrow) = &mut self.narrow {
+            narrow.halve();
+        }
     }
 
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
-        self.passes.iter().map(|pass| pass.weight.bytes()).sum()
+        let passes: usize = self.passes.iter().map(|pass| pass.weight.bytes()).sum();
+        passes + self.narrow.as_ref().map_or(0, Narrow::bytes)
     }
 
     /// Values of one source image.

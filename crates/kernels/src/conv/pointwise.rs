@@ -3,7 +3,7 @@
 use super::transposed::{product, turn};
 use super::{Conv, Packed};
 use crate::parallel::{Shared, pieces, with_scratch};
-use crate::simd::LANES;
+use crate::simd::UNIT;
 use crate::team::{each, parts};
 use crate::tile::COLS;
 
@@ -20,7 +20,7 @@ const TASK: [usize; 2] = [96, 120];
 
 /// Whether the weights are worth it, and the channels fill lanes.
 pub(super) fn serves(conv: &Conv) -> bool {
-    let whole = conv.c_in.is_multiple_of(LANES) && conv.c_out.is_multiple_of(LANES);
+    let whole = conv.c_in.is_multiple_of(UNIT) && conv.c_out.is_multiple_of(UNIT);
     (conv.kernel, conv.stride, conv.padding) == (1, 1, 0) && whole && conv.c_in * conv.c_out > 1 << 16
 }
 

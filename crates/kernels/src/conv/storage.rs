@@ -2,7 +2,7 @@
 
 use crate::memory::zeros;
 use crate::team::parts;
-use crate::tile::{Start, gather, gather_half};
+use crate::tile::{Product, gather, gather_half};
 use half::f16;
 
 /// Weights as they are, or rounded to half precision. Arithmetic is in single precision either way.
@@ -70,20 +70,12 @@ impl Panel<'_> {
     ///
     /// # Safety
     /// As there.
-    pub unsafe fn gather(
-        self,
-        a: *const *const f32,
-        taps: usize,
-        depth: usize,
-        start: Start,
-        y: *const *mut f32,
-        cols: usize,
-    ) {
+    pub unsafe fn gather(self, product: &Product) {
         // SAFETY: the same contract.
         unsafe {
             match self {
-                Panel::Single(b) => gather(a, taps, depth, b.as_ptr(), start, y, cols),
-                Panel::Half(b) => gather_half(a, taps, depth, b.as_ptr(), start, y, cols),
+                Panel::Single(b) => gather(product, b.as_ptr()),
+                Panel::Half(b) => gather_half(product, b.as_ptr()),
             }
         }
     }

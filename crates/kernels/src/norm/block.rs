@@ -1,134 +1,188 @@
 //! Group normalisation on a block of pixels.
 
-use super::Channels;
+use super::Table;
 use crate::elementwise::{silu_slope, silu1};
 use crate::simd::{Simd, multiversion};
 
 /// Pixels whose values are added in single precision before going on in double.
 const RUN: usize = 32;
 
-/// Two sums for each channel, over some pixels.
-pub(super) struct Sums {
-    pub pixels: f64,
-    pub first: Vec<f64>,
-    pub second: Vec<f64>,
-}
-
-/// Adds up sums of blocks, in order.
-pub(super) fn total(parts: &[Sums]) -> Sums {
-    let channels = parts.first().map_or(0, |part| part.first.len());
-    let sum = |of: fn(&Sums) -> &[f64]| (0..channels).map(|c| parts.iter().map(|part| of(part)[c]).sum()).collect();
-    Sums { pixels: parts.iter().map(|part| part.pixels).sum(), first: sum(|p| &p.first), second: sum(|p| &p.second) }
-}
-
 multiversion! {
-    /// Mean (`first`) and centred sum of squares (`second`) of each channel.
-    pub(super) fn spread(channels: usize, x: &[f32]) -> Sums => spread_body
+    /// Adds to `sums` the mean and the centred sum of squares of each channel; `sums` comes as zeros, `[2][channel]`.
+    /// `scratch` holds twice the channels.
+    pub(super) fn spread(channels: usize, x: &[f32], scratch: &mut [f32], sums: &mut [f64]) => spread_body
 }
 
 #[inline(always)]
-fn spread_body<S: Simd>(s: S, channels: usize, x: &[f32]) -> Sums {
-    let pixels = (x.len() / channels) as f64;
-    let mut run = vec![0.0; channels];
-    let mut first = vec![0.0; channels];
-    for pixels in x.chunks(channels * RUN) {
+fn spread_body<S: Simd>(s: S, c: usize, x: &[f32], scratch: &mut [f32], sums: &mut [f64]) {
+    let pixels = (x.len() / c) as f64;
+    let (run, mean) = scratch.split_at_mut(c);
+    let (first, second) = sums.split_at_mut(c);
+    for pixels in x.chunks(c * RUN) {
         run.fill(0.0);
-        for pixel in pixels.chunks_exact(channels) {
-            run.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += x);
+        for pixel in pixels.chunks_exact(c) {
+            lanes(s, [pixel], run, |s, [x], sum| s.add(sum, x), |[x], sum| sum + x);
         }
-        drain(&run, &mut first);
+        drain(run, first);
     }
-    for sum in &mut first {
-        *sum /= pixels;
+    for (first, mean) in first.iter_mut().zip(&mut *mean) {
+        *first /= pixels;
+        *mean = *first as f32;
     }
-
-    let mean: Vec<f32> = first.iter().map(|&mean| mean as f32).collect();
-    let mut second = vec![0.0; channels];
-    for pixels in x.chunks(channels * RUN) {
+    let mean = &*mean;
+    for pixels in x.chunks(c * RUN) {
         run.fill(0.0);
-        for pixel in pixels.chunks_exact(channels) {
-            for ((sum, &x), &mean) in run.iter_mut().zip(pixel).zip(&mean) {
-                *sum = s.fma1(x - mean, x - mean, *sum);
-            }
+        for pixel in pixels.chunks_exact(c) {
+            lanes(
+                s,
+                [pixel, mean],
+                run,
+                |s, [x, mean], sum| s.fma(s.sub(x, mean), s.sub(x, mean), sum),
+                |[x, mean], sum| s.fma1(x - mean, x - mean, sum),
+            );
         }
-        drain(&run, &mut second);
+        drain(run, second);
     }
-    Sums { pixels, first, second }
 }
 
 multiversion! {
     /// `y` of a block from its `x`.
-    pub(super) fn apply(channels: &Channels, silu: bool, x: &[f32], y: &mut [f32]) => apply_body
+    pub(super) fn apply(table: Table, silu: bool, x: &[f32], y: &mut [f32]) => apply_body
 }
 
 #[inline(always)]
-fn apply_body<S: Simd>(s: S, channels: &Channels, silu: bool, x: &[f32], y: &mut [f32]) {
-    let c = channels.mean.len();
-    for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-        let terms = x.iter().zip(&channels.mean).zip(&channels.gain).zip(&channels.offset);
-        for (y, (((&x, &mean), &gain), &offset)) in y.iter_mut().zip(terms) {
-            *y = s.fma1(x - mean, gain, offset);
-        }
+fn apply_body<S: Simd>(s: S, table: Table, silu: bool, x: &[f32], y: &mut [f32]) {
+    let c = table.mean.len();
+    // Whole runs go through the activation, since few channels are no long loop.
+    for (x, y) in x.chunks(c * RUN).zip(y.chunks_mut(c * RUN)) {
+        affine(s, &table, x, y);
         if silu {
-            for y in y.iter_mut() {
+            for y in y {
                 *y = silu1(s, *y);
             }
         }
     }
 }
 
-multiversion! {
-    /// Writes `du`, the gradient of the value before SiLU, and returns its sums alone and times `xhat`.
-    pub(super) fn slopes(channels: &Channels, silu: bool, x: &[f32], g: &[f32], du: &mut [f32]) -> Sums => slopes_body
-}
-
+/// `(x - mean) gain + offset`.
 #[inline(always)]
-fn slopes_body<S: Simd>(s: S, channels: &Channels, silu: bool, x: &[f32], g: &[f32], du: &mut [f32]) -> Sums {
-    let c = channels.mean.len();
-    let mut runs = [vec![0.0; c], vec![0.0; c]];
-    let mut sums = Sums { pixels: (x.len() / c) as f64, first: vec![0.0; c], second: vec![0.0; c] };
-    for ((x, g), du) in x.chunks(c * RUN).zip(g.chunks(c * RUN)).zip(du.chunks_mut(c * RUN)) {
-        for run in &mut runs {
-            run.fill(0.0);
-        }
-        let [first, second] = &mut runs;
-        for ((x, g), du) in x.chunks_exact(c).zip(g.chunks_exact(c)).zip(du.chunks_exact_mut(c)) {
-            if silu {
-                let terms = x.iter().zip(g).zip(&channels.mean).zip(&channels.gain).zip(&channels.offset);
-                for (du, ((((&x, &g), &mean), &gain), &offset)) in du.iter_mut().zip(terms) {
-                    *du = g * silu_slope(s, s.fma1(x - mean, gain, offset));
-                }
-            } else {
-                du.copy_from_slice(g);
-            }
-            first.iter_mut().zip(&*du).for_each(|(sum, &du)| *sum += du);
-            for (((sum, &du), &x), &mean) in second.iter_mut().zip(&*du).zip(x).zip(&channels.mean) {
-                *sum = s.fma1(du, x - mean, *sum);
-            }
-        }
-        drain(first, &mut sums.first);
-        drain(second, &mut sums.second);
+fn affine<S: Simd>(s: S, table: &Table, x: &[f32], u: &mut [f32]) {
+    let c = table.mean.len();
+    for (x, u) in x.chunks_exact(c).zip(u.chunks_exact_mut(c)) {
+        lanes(
+            s,
+            [x, table.mean, table.gain, table.offset],
+            u,
+            |s, [x, mean, gain, offset], _| s.fma(s.sub(x, mean), gain, offset),
+            |[x, mean, gain, offset], _| s.fma1(x - mean, gain, offset),
+        );
     }
-    // The sums above are of `du (x - mean)`.
-    sums.second.iter_mut().zip(&channels.rstd).for_each(|(sum, &rstd)| *sum *= f64::from(rstd));
-    sums
 }
 
 multiversion! {
-    /// Turns `du` into `dx`, given the two means of the formula.
-    pub(super) fn finish(channels: &Channels, means: &[Vec<f32>; 2], x: &[f32], dx: &mut [f32]) => finish_body
+    /// Writes `du`, the gradient of the value before SiLU, and adds to `sums` those of `du` and of `du (x - mean)`,
+    /// `[2][channel]`. `scratch` holds twice the channels.
+    pub(super) fn slopes(
+        table: Table,
+        silu: bool,
+        x: &[f32],
+        g: &[f32],
+        du: &mut [f32],
+        scratch: &mut [f32],
+        sums: &mut [f64],
+    ) => slopes_body
 }
 
 #[inline(always)]
-fn finish_body<S: Simd>(s: S, channels: &Channels, means: &[Vec<f32>; 2], x: &[f32], dx: &mut [f32]) {
-    let c = channels.mean.len();
-    let shift: Vec<f32> = means[0].iter().zip(&channels.rstd).map(|(m, rstd)| -m * rstd).collect();
-    let slope: Vec<f32> = means[1].iter().zip(&channels.rstd).map(|(m, rstd)| -m * rstd * rstd).collect();
-    for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-        let terms = x.iter().zip(&channels.mean).zip(&channels.gain).zip(&shift).zip(&slope);
-        for (dx, ((((&x, &mean), &gain), &shift), &slope)) in dx.iter_mut().zip(terms) {
-            *dx = s.fma1(*dx, gain, s.fma1(x - mean, slope, shift));
+fn slopes_body<S: Simd>(
+    s: S,
+    table: Table,
+    silu: bool,
+    x: &[f32],
+    g: &[f32],
+    du: &mut [f32],
+    scratch: &mut [f32],
+    sums: &mut [f64],
+) {
+    let c = table.mean.len();
+    let (first, second) = scratch.split_at_mut(c);
+    let (first_sums, second_sums) = sums.split_at_mut(c);
+    for ((x, g), du) in x.chunks(c * RUN).zip(g.chunks(c * RUN)).zip(du.chunks_mut(c * RUN)) {
+        if silu {
+            affine(s, &table, x, du);
+            for (du, &g) in du.iter_mut().zip(g) {
+                *du = g * silu_slope(s, *du);
+            }
+        } else {
+            du.copy_from_slice(g);
         }
+        first.fill(0.0);
+        second.fill(0.0);
+        for (x, du) in x.chunks_exact(c).zip(du.chunks_exact(c)) {
+            lanes(s, [du], first, |s, [du], sum| s.add(sum, du), |[du], sum| sum + du);
+            lanes(
+                s,
+                [du, x, table.mean],
+                second,
+                |s, [du, x, mean], sum| s.fma(du, s.sub(x, mean), sum),
+                |[du, x, mean], sum| s.fma1(du, x - mean, sum),
+            );
+        }
+        drain(first, first_sums);
+        drain(second, second_sums);
+    }
+}
+
+multiversion! {
+    /// Turns `du` into `dx = du gain + (x - mean) slope + offset`.
+    pub(super) fn finish(table: Table, slope: &[f32], x: &[f32], dx: &mut [f32]) => finish_body
+}
+
+#[inline(always)]
+fn finish_body<S: Simd>(s: S, table: Table, slope: &[f32], x: &[f32], dx: &mut [f32]) {
+    let c = table.mean.len();
+    for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+        lanes(
+            s,
+            [x, table.mean, table.gain, table.offset, slope],
+            dx,
+            |s, [x, mean, gain, offset, slope], du| s.fma(du, gain, s.fma(s.sub(x, mean), slope, offset)),
+            |[x, mean, gain, offset, slope], du| s.fma1(du, gain, s.fma1(x - mean, slope, offset)),
+        );
+    }
+}
+
+/// `y[i] = f(inputs[..][i], y[i])`, in vectors and then for single values, which must agree.
+///
+/// The compiler left short rows of its own loops to single values.
+#[inline(always)]
+fn lanes<S: Simd, const N: usize>(
+    s: S,
+    inputs: [&[f32]; N],
+    y: &mut [f32],
+    vector: impl Fn(S, [S::V; N], S::V) -> S::V,
+    single: impl Fn([f32; N], f32) -> f32,
+) {
+    let len = y.len();
+    assert!(inputs.iter().all(|input| input.len() == len));
+    let whole = len / S::LANES * S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        // SAFETY: `i + S::LANES <= len`, the length of each input and of `y`.
+        unsafe {
+            let mut at = [s.splat(0.0); N];
+            for n in 0..N {
+                at[n] = s.load(inputs[n].as_ptr().add(i));
+            }
+            let y = y.as_mut_ptr().add(i);
+            s.store(y, vector(s, at, s.load(y)));
+        }
+    }
+    for i in whole..len {
+        let mut at = [0.0; N];
+        for n in 0..N {
+            at[n] = inputs[n][i];
+        }
+        y[i] = single(at, y[i]);
     }
 }
 

@@ -2,9 +2,8 @@
 
 mod block;
 
-use crate::parallel::{Shared, pieces};
-use crate::team::{each, map};
-use block::Sums;
+use crate::parallel::{Shared, pieces, with_scratch};
+use crate::team::{each, parts};
 use std::ops::Range;
 
 /// Values of a block of pixels: a block is read several times while it is in cache.
@@ -72,14 +71,16 @@ pub struct GroupNormGrads {
     pub shift: Vec<f32>,
 }
 
-/// What each channel of a sample needs: `u = (x - mean) gain + offset`, with `gain = rstd affine`; the mean is less what is
-/// added to `x`.
-struct Channels {
-    mean: Vec<f32>,
-    rstd: Vec<f32>,
-    affine: Vec<f32>,
-    gain: Vec<f32>,
-    offset: Vec<f32>,
+/// Rows of the table of a sample: mean, gain, offset, slope.
+const ROWS: usize = 4;
+
+/// What each channel of a sample needs: `u = (x - mean) gain + offset`, with `gain = rstd weight (1 + scale)`; the mean is less
+/// what is added to `x`.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    mean: &'a [f32],
+    gain: &'a [f32],
+    offset: &'a [f32],
 }
 
 /// Writes the result to `y` and returns the moments, `[batch, groups]`.
@@ -89,21 +90,28 @@ struct Channels {
 pub fn group_norm(norm: &GroupNorm, x: &[f32], tail: &Tail, y: &mut [f32]) -> Vec<Moments> {
     norm.check(x, tail);
     assert_eq!(x.len(), y.len());
-    let blocks = norm.blocks(x.len());
-    let parts = map(blocks.len(), |i| block::spread(norm.channels, &x[blocks[i].clone()]));
-    let per_sample = norm.blocks_per_sample();
-    let samples = parts.chunks(per_sample).enumerate();
-    let moments: Vec<Vec<Moments>> = samples.map(|(sample, parts)| norm.combine(parts, tail.before(sample))).collect();
-    let channels: Vec<Channels> =
-        moments.iter().enumerate().map(|(sample, moments)| norm.channels_of(sample, moments, tail)).collect();
+    let (c, per_sample) = (norm.channels, norm.blocks_per_sample());
+    let samples = x.len() / norm.sample_len();
+    let mut sums = vec![0.0; samples * per_sample * 2 * c]; // [block][2][channel]
+    parts(&mut sums, 2 * c, |i, sums| {
+        with_scratch(2 * c, |scratch| block::spread(c, &x[norm.block(i)], scratch, sums));
+    });
+    let mut moments = Vec::with_capacity(samples * norm.groups);
+    let mut tables = vec![0.0; samples * ROWS * c];
+    for (sample, sums) in sums.chunks_exact(per_sample * 2 * c).enumerate() {
+        norm.combine(sums, tail.before(sample), &mut moments);
+        let moments = &moments[sample * norm.groups..];
+        norm.fill(sample, moments, tail, &mut tables[sample * ROWS * c..]);
+    }
     let y = Shared::new(y);
-    each(blocks.len(), |i| {
-        let block = blocks[i].clone();
+    each(samples * per_sample, |i| {
+        let block = norm.block(i);
+        let (table, _) = norm.table(&tables, i / per_sample);
         // SAFETY: the block is this task's.
         let y = unsafe { y.slice(block.start, block.len()) };
-        block::apply(&channels[i / per_sample], norm.silu, &x[block], y);
+        block::apply(table, norm.silu, &x[block], y);
     });
-    moments.concat()
+    moments
 }
 
 /// The vector-Jacobian product of [`group_norm`] with `g`, recomputing what lies between `x` and `y`. The other gradients are
@@ -122,26 +130,40 @@ pub fn group_norm_vjp(
 ) -> Option<GroupNormGrads> {
     norm.check(x, tail);
     assert!(x.len() == g.len() && dx.len() == x.len());
-    let (blocks, per_sample) = (norm.blocks(x.len()), norm.blocks_per_sample());
-    let channels: Vec<Channels> =
-        moments.chunks(norm.groups).enumerate().map(|(i, moments)| norm.channels_of(i, moments, tail)).collect();
+    let (c, per_sample) = (norm.channels, norm.blocks_per_sample());
+    let samples = x.len() / norm.sample_len();
+    assert_eq!(moments.len(), samples * norm.groups, "moments of each sample and group");
+    let mut tables = vec![0.0; samples * ROWS * c];
+    for (sample, (table, moments)) in tables.chunks_exact_mut(ROWS * c).zip(moments.chunks(norm.groups)).enumerate() {
+        norm.fill(sample, moments, tail, table);
+    }
     let shared = Shared::new(dx);
-    let parts = map(blocks.len(), |i| {
-        let block = blocks[i].clone();
+    let mut sums = vec![0.0; samples * per_sample * 2 * c]; // [block][2][channel]
+    parts(&mut sums, 2 * c, |i, sums| {
+        let block = norm.block(i);
+        let (table, _) = norm.table(&tables, i / per_sample);
         // SAFETY: the block is this task's.
         let du = unsafe { shared.slice(block.start, block.len()) };
-        block::slopes(&channels[i / per_sample], norm.silu, &x[block.clone()], &g[block], du)
+        let (x, g) = (&x[block.clone()], &g[block]);
+        with_scratch(2 * c, |scratch| block::slopes(table, norm.silu, x, g, du, scratch, sums));
     });
-    let totals: Vec<Sums> = parts.chunks(per_sample).map(block::total).collect();
-    let means: Vec<_> =
-        channels.iter().zip(&totals).map(|(channels, total)| norm.group_means(channels, total)).collect();
-    each(blocks.len(), |i| {
-        let (block, sample) = (blocks[i].clone(), i / per_sample);
+    for sample in 0..samples {
+        let (total, others) = sums[sample * per_sample * 2 * c..][..per_sample * 2 * c].split_at_mut(2 * c);
+        for sums in others.chunks_exact(2 * c) {
+            total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+        }
+        let moments = &moments[sample * norm.groups..][..norm.groups];
+        norm.turn(moments, total, &mut tables[sample * ROWS * c..][..ROWS * c]);
+    }
+    each(samples * per_sample, |i| {
+        let block = norm.block(i);
+        let (table, slope) = norm.table(&tables, i / per_sample);
         // SAFETY: as above; those tasks are done.
         let dx = unsafe { shared.slice(block.start, block.len()) };
-        block::finish(&channels[sample], &means[sample], &x[block], dx);
+        block::finish(table, slope, &x[block], dx);
     });
-    parameters.then(|| norm.parameter_grads(&totals, tail, dx))
+    let totals = || sums.chunks_exact(per_sample * 2 * c).map(|sums| sums[..2 * c].split_at(c));
+    parameters.then(|| norm.parameter_grads(totals, tail, dx))
 }
 
 impl GroupNorm {
@@ -162,13 +184,17 @@ impl GroupNorm {
         self.sample_len().div_ceil(self.block_len())
     }
 
-    /// The blocks of a batch of `len` values, none across samples.
-    fn blocks(&self, len: usize) -> Vec<Range<usize>> {
-        let within = pieces(self.sample_len(), self.block_len());
-        let samples = (0..len).step_by(self.sample_len());
-        let of_sample =
-            |start: usize| (0..self.blocks_per_sample()).map(&within).map(move |r| start + r.start..start + r.end);
-        samples.flat_map(of_sample).collect()
+    /// The values of block `i` of a batch; none goes across samples.
+    fn block(&self, i: usize) -> Range<usize> {
+        let (sample, i) = (i / self.blocks_per_sample(), i % self.blocks_per_sample());
+        let (start, within) = (sample * self.sample_len(), pieces(self.sample_len(), self.block_len())(i));
+        start + within.start..start + within.end
+    }
+
+    /// A sample's part of the tables, and its last row.
+    fn table<'a>(&self, tables: &'a [f32], sample: usize) -> (Table<'a>, &'a [f32]) {
+        let row = |i: usize| &tables[(sample * ROWS + i) * self.channels..][..self.channels];
+        (Table { mean: row(0), gain: row(1), offset: row(2) }, row(3))
     }
 
     fn check(&self, x: &[f32], tail: &Tail) {
@@ -182,71 +208,92 @@ impl GroupNorm {
         }
     }
 
-    /// Moments of a sample's groups from the blocks' sums: `first` the means, `second` the centred squares.
-    fn combine(&self, parts: &[Sums], before: Option<&[f32]>) -> Vec<Moments> {
+    /// Appends the moments of a sample's groups from its blocks' sums, the means and the centred squares.
+    fn combine(&self, sums: &[f64], before: Option<&[f32]>, moments: &mut Vec<Moments>) {
+        let c = self.channels;
         let count = (self.pixels * self.group_len()) as f64;
-        let mean = |part: &Sums, c: usize| part.first[c] + before.map_or(0.0, |before| f64::from(before[c]));
-        let group = |i: usize| {
-            let channels = i * self.group_len()..(i + 1) * self.group_len();
+        for first in (0..c).step_by(self.group_len()) {
+            let channels = first..first + self.group_len();
+            // Pixels, mean and centred square of each block and channel.
             let each = || {
-                parts
-                    .iter()
-                    .flat_map(|part| channels.clone().map(move |c| (part.pixels, mean(part, c), part.second[c])))
+                sums.chunks_exact(2 * c).enumerate().flat_map(|(i, sums)| {
+                    let pixels = (self.block(i).len() / c) as f64;
+                    channels.clone().map(move |c_| {
+                        let before = before.map_or(0.0, |before| f64::from(before[c_]));
+                        (pixels, sums[c_] + before, sums[c + c_])
+                    })
+                })
             };
             let mean = each().map(|(n, mean, _)| n * mean).sum::<f64>() / count;
             let square = each().map(|(n, m, square)| square + n * (m - mean) * (m - mean)).sum::<f64>() / count;
-            Moments { mean: mean as f32, rstd: (1.0 / (square + self.eps).sqrt()) as f32 }
-        };
-        (0..self.groups).map(group).collect()
-    }
-
-    fn channels_of(&self, sample: usize, moments: &[Moments], tail: &Tail) -> Channels {
-        let spread = |of: fn(&Moments) -> f32| -> Vec<f32> {
-            moments.iter().flat_map(|m| std::iter::repeat_n(of(m), self.group_len())).collect()
-        };
-        let (mut mean, rstd) = (spread(|m| m.mean), spread(|m| m.rstd));
-        if let Some(before) = tail.before(sample) {
-            mean.iter_mut().zip(before).for_each(|(mean, before)| *mean -= before);
+            moments.push(Moments { mean: mean as f32, rstd: (1.0 / (square + self.eps).sqrt()) as f32 });
         }
-        let (affine, offset): (Vec<f32>, Vec<f32>) = match tail.modulation {
-            Some((scale, shift)) => {
-                let channels = sample * self.channels..(sample + 1) * self.channels;
-                let (scale, shift) = (&scale[channels.clone()], &shift[channels]);
-                let terms = tail.weight.iter().zip(tail.bias).zip(scale.iter().zip(shift));
-                terms
-                    .map(|((weight, bias), (scale, shift))| (weight * (1.0 + scale), bias * (1.0 + scale) + shift))
-                    .unzip()
-            }
-            None => (tail.weight.to_vec(), tail.bias.to_vec()),
-        };
-        let gain = rstd.iter().zip(&affine).map(|(rstd, affine)| rstd * affine).collect();
-        Channels { mean, rstd, affine, gain, offset }
     }
 
-    /// The two means in the formula of `dx`, for each channel.
-    fn group_means(&self, channels: &Channels, total: &Sums) -> [Vec<f32>; 2] {
+    /// `weight (1 + scale)` and `bias (1 + scale) + shift` of a channel.
+    fn affine(&self, sample: usize, c: usize, tail: &Tail) -> (f32, f32) {
+        match tail.modulation {
+            Some((scale, shift)) => {
+                let (scale, shift) = (1.0 + scale[sample * self.channels + c], shift[sample * self.channels + c]);
+                (tail.weight[c] * scale, tail.bias[c] * scale + shift)
+            }
+            None => (tail.weight[c], tail.bias[c]),
+        }
+    }
+
+    /// Fills a sample's table but for the slopes.
+    fn fill(&self, sample: usize, moments: &[Moments], tail: &Tail, table: &mut [f32]) {
+        let c = self.channels;
+        let before = tail.before(sample);
+        for (group, moments) in moments.iter().enumerate().take(self.groups) {
+            for i in group * self.group_len()..(group + 1) * self.group_len() {
+                let (affine, offset) = self.affine(sample, i, tail);
+                table[i] = moments.mean - before.map_or(0.0, |before| before[i]);
+                table[c + i] = moments.rstd * affine;
+                table[2 * c + i] = offset;
+            }
+        }
+    }
+
+    /// Makes a sample's table that of the gradient, `dx = du gain + (x - mean) slope + offset`, from the sums of `du` and of
+    /// `du (x - mean)`; the latter become those of `du xhat`.
+    fn turn(&self, moments: &[Moments], total: &mut [f64], table: &mut [f32]) {
+        let c = self.channels;
         let count = (self.pixels * self.group_len()) as f64;
-        [&total.first, &total.second].map(|sums| {
-            let weighted: Vec<f64> = sums.iter().zip(&channels.affine).map(|(s, &a)| s * f64::from(a)).collect();
-            let means = weighted.chunks(self.group_len()).map(|group| group.iter().sum::<f64>() / count);
-            means.flat_map(|mean| std::iter::repeat_n(mean as f32, self.group_len())).collect()
-        })
+        for (group, moments) in moments.iter().enumerate() {
+            let channels = group * self.group_len()..(group + 1) * self.group_len();
+            let mut means = [0.0; 2];
+            for i in channels.clone() {
+                total[c + i] *= f64::from(moments.rstd);
+                // The gain is `rstd affine`: one factor of the formula is in it.
+                means[0] += total[i] * f64::from(table[c + i]);
+                means[1] += total[c + i] * f64::from(table[c + i]);
+            }
+            table[2 * c..][channels.clone()].fill((-means[0] / count) as f32);
+            table[3 * c..][channels].fill((-means[1] / count) as f32 * moments.rstd);
+        }
     }
 
     /// Sums over the batch in order, from each sample's `s1` and `s2`, and over the pixels of `dx`.
-    fn parameter_grads(&self, totals: &[Sums], tail: &Tail, dx: &[f32]) -> GroupNormGrads {
+    fn parameter_grads<'a, I: Iterator<Item = (&'a [f64], &'a [f64])>>(
+        &self,
+        totals: impl Fn() -> I,
+        tail: &Tail,
+        dx: &[f32],
+    ) -> GroupNormGrads {
         let c = self.channels;
-        let factor =
-            |sample: usize, i: usize| tail.modulation.map_or(1.0, |(scale, _)| 1.0 + f64::from(scale[sample * c + i]));
-        let over_batch = |sums: fn(&Sums) -> &[f64]| {
-            let channel =
-                |i: usize| totals.iter().enumerate().map(|(b, total)| factor(b, i) * sums(total)[i]).sum::<f64>();
-            (0..c).map(|i| channel(i) as f32).collect()
-        };
-        let scale = |total: &Sums| -> Vec<f32> {
-            let term =
-                |i: usize| f64::from(tail.weight[i]) * total.second[i] + f64::from(tail.bias[i]) * total.first[i];
-            (0..c).map(|i| term(i) as f32).collect()
+        let (mut weight, mut bias) = (vec![0.0; c], vec![0.0; c]);
+        for (sample, (first, second)) in totals().enumerate() {
+            for i in 0..c {
+                let factor = tail.modulation.map_or(1.0, |(scale, _)| 1.0 + f64::from(scale[sample * c + i]));
+                weight[i] += factor * second[i];
+                bias[i] += factor * first[i];
+            }
+        }
+        let single = |sums: Vec<f64>| sums.into_iter().map(|sum| sum as f32).collect();
+        let scale = |(first, second): (&'a [f64], &'a [f64])| {
+            let terms = tail.weight.iter().zip(tail.bias).zip(first.iter().zip(second));
+            terms.map(|((&w, &b), (s1, s2))| (f64::from(w) * s2 + f64::from(b) * s1) as f32).collect::<Vec<_>>()
         };
         let pixels = |sample: &[f32]| {
             let mut sums = vec![0f64; c];
@@ -261,10 +308,10 @@ impl GroupNorm {
             } else {
                 vec![]
             },
-            weight: over_batch(|total| &total.second),
-            bias: over_batch(|total| &total.first),
-            scale: totals.iter().flat_map(scale).collect(),
-            shift: totals.iter().flat_map(|total| total.first.iter().map(|&s| s as f32)).collect(),
+            weight: single(weight),
+            bias: single(bias),
+            scale: totals().flat_map(scale).collect(),
+            shift: totals().flat_map(|(first, _)| first.iter().map(|&s| s as f32)).collect(),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Random data and the error bound of sums, for the tests of the kernels.
+//! Random data, the error bound of sums and the versions of the kernels, for their tests.
 #![allow(dead_code)] // each test uses some of it
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::sync::{Mutex, PoisonError};
+use vipaint_kernels::Version;
 
 /// Zero-mean values in `[-1, 1)`.
 pub fn noise(len: usize, seed: u64) -> Vec<f32> {
@@ -37,4 +39,34 @@ impl Exact {
 /// Runs `f` in a pool of `threads`.
 pub fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+/// Runs `test` with a version of the kernels, if this processor has it; one such call of a process at a time.
+pub fn in_version(version: Version, test: fn()) {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    version.limit();
+    if Version::current() == version {
+        test();
+    } else {
+        println!("not run: this processor has no {version:?}");
+    }
+}
+
+/// Declares functions as tests of every version of the kernels.
+#[macro_export]
+macro_rules! in_every_version {
+    ($($test:ident),* $(,)?) => {
+        $crate::in_every_version!(portable Portable: $($test),*);
+        $crate::in_every_version!(avx2 Avx2: $($test),*);
+        $crate::in_every_version!(avx512 Avx512: $($test),*);
+    };
+    ($module:ident $version:ident: $($test:ident),*) => {
+        mod $module {
+            $(#[test]
+            fn $test() {
+                super::common::in_version(vipaint_kernels::Version::$version, super::$test);
+            })*
+        }
+    };
 }

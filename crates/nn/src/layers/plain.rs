@@ -43,10 +43,10 @@ impl PlainBlock {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let tail = || GroupNormTail { modulation: None, silu: true };
         let h = self.conv_in.forward(self.norm_in.forward(x.clone(), tail()));
-        let h = self.conv_out.forward(self.norm_out.forward(h, tail()));
-        match &self.skip {
-            Some(skip) => skip.forward(x) + h,
-            None => x + h,
-        }
+        let x = match &self.skip {
+            Some(skip) => skip.forward(x),
+            None => x,
+        };
+        self.conv_out.forward_onto(self.norm_out.forward(h, tail()), x)
     }
 }

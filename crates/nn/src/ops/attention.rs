@@ -1,6 +1,7 @@
 //! Attention.
 
-use super::flex::{dense, filled, tensor};
+use super::buffers;
+use super::flex::{dense, filled, filled_with};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -31,13 +32,13 @@ impl Backward<Flex, 3> for AttendBackward {
         let g = dense(&grads.consume::<Flex>(&ops.node));
         let (shape, inputs) = ops.state;
         let mut values: [Option<Vec<f32>>; 3] =
-            std::array::from_fn(|i| ops.parents[i].as_ref().map(|_| vec![0.0; inputs[i].shape().num_elements()]));
+            std::array::from_fn(|i| ops.parents[i].as_ref().map(|_| buffers::take(inputs[i].shape().num_elements())));
         let [q, k, v] = inputs.each_ref().map(FlexTensor::storage);
         let [dq, dk, dv] = values.each_mut().map(Option::as_deref_mut);
         attention_vjp(&shape, q, k, v, g.storage(), dq, dk, dv);
         for ((node, values), input) in ops.parents.iter().zip(values).zip(&inputs) {
             if let (Some(node), Some(values)) = (node, values) {
-                grads.register::<Flex>(node.id, tensor(values, input.shape()));
+                grads.register::<Flex>(node.id, filled_with(values, input.shape()));
             }
         }
     }

@@ -27,6 +27,11 @@ pub(super) fn into_dense(x: FlexTensor) -> FlexTensor {
 pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor {
     let mut values = buffers::take(shape.num_elements());
     fill(&mut values);
+    filled_with(values, shape)
+}
+
+/// A tensor of the values of a buffer, which goes back to the others with it.
+pub(super) fn filled_with(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(buffers::storage(values), Layout::contiguous(shape), DType::F32)
 }
 

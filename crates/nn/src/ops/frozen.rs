@@ -6,8 +6,9 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
-use burn::tensor::{Shape, Tensor};
+use burn::tensor::{Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
+use std::borrow::Cow;
 use std::sync::Arc;
 use vipaint_kernels::conv::{Conv, Frozen};
 
@@ -34,6 +35,11 @@ struct Tensors {
     doubled: bool,
 }
 
+/// Numbers in single precision, as they are where they are kept so: a network has a billion of them.
+fn values(data: &TensorData) -> Cow<'_, [f32]> {
+    data.as_slice().map_or_else(|_| Cow::Owned(data.iter::<f32>().collect()), Cow::Borrowed)
+}
+
 impl PackedConv {
     /// Packs the arguments of [`super::conv2d`] for images with `[height, width]` `sides`.
     pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize, sides: [usize; 2]) -> Self {
@@ -54,8 +60,8 @@ impl PackedConv {
             let (stride, padding) = (conv.stride, conv.padding);
             return Self(Inner::Tensors(Box::new(Tensors { weight, bias, stride, padding, doubled: false })));
         }
-        let [weight, bias] = [weight.into_data(), bias.into_data()].map(|data| data.iter::<f32>().collect::<Vec<_>>());
-        Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &weight, &bias))))
+        let (weight, bias) = (weight.into_data(), bias.into_data());
+        Self(Inner::Kernels(Arc::new(Frozen::new(&conv, &values(&weight), &values(&bias)))))
     }
 
     /// The same convolution after [`super::upsample2`], which is never written out where the kernels allow it: the input has
@@ -75,6 +81,14 @@ impl PackedConv {
         match self.0 {
             Inner::Kernels(frozen) => Self(Inner::Kernels(Arc::new(Arc::unwrap_or_clone(frozen).halved()))),
             tensors @ Inner::Tensors(_) => Self(tensors),
+        }
+    }
+
+    /// The layer of the kernels, where they run.
+    pub(super) fn kernels(&self) -> Option<&Arc<Frozen>> {
+        match &self.0 {
+            Inner::Kernels(frozen) => Some(frozen),
+            Inner::Tensors(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The gate of feed-forward layers.
 
-use super::flex::{dense, filled, tensor};
+use super::flex::{dense, filled, into_dense};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -28,13 +28,15 @@ impl Backward<Flex, 2> for GateBackward {
     type State = [FlexTensor; 2];
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let g = dense(&grads.consume::<Flex>(&ops.node));
+        // The gradient of the value takes the place of that of the result, if nobody else holds it.
+        let mut dvalue = into_dense(grads.consume::<Flex>(&ops.node));
         let [value, gate] = ops.state;
-        let mut dvalue = g.storage::<f32>().to_vec();
-        let dgate = filled(gate.shape(), |dgate| geglu_vjp(value.storage(), gate.storage(), &mut dvalue, dgate));
+        let dgate = filled(gate.shape(), |dgate| {
+            geglu_vjp(value.storage(), gate.storage(), dvalue.storage_mut(), dgate);
+        });
         let [value_node, gate_node] = ops.parents;
         if let Some(node) = value_node {
-            grads.register::<Flex>(node.id, tensor(dvalue, value.shape()));
+            grads.register::<Flex>(node.id, dvalue);
         }
         if let Some(node) = gate_node {
             grads.register::<Flex>(node.id, dgate);

@@ -5,6 +5,7 @@
 //! does not depend on its batch or on the number of threads. There, constant arguments may be on the plain device while
 //! others are on its autodiff twin. Elsewhere [`mod@reference`] does the work.
 
+mod activated;
 mod attention;
 mod buffers;
 mod by_samples;
@@ -17,12 +18,16 @@ mod frozen;
 mod gate;
 mod layer_norm;
 mod norm;
+mod recomputed;
 pub mod reference;
 
+pub use activated::linear_frozen_activated;
 pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
 pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
+pub use recomputed::{Segment, boundary, recomputed};
+pub use vipaint_kernels::Activation;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
@@ -109,19 +114,7 @@ fn normalised(
         return reference::group_norm(x, groups, weight, bias, eps, tail);
     }
     let norm = GroupNorm { pixels: height * width, channels, groups, eps, silu: tail.silu };
-    // Zeros nobody tracks stand for what there is not: next to the images they cost nothing.
-    let zeros = || Tensor::zeros([batch, channels], &x.device());
-    let (scale, shift) = tail.modulation.unwrap_or_else(|| (zeros(), zeros()));
-    let before = before.unwrap_or_else(zeros);
-    Tensor::from_dispatch(<Dispatch as norm::Normalisation>::group_norm(
-        x.into_dispatch(),
-        before.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-        scale.into_dispatch(),
-        shift.into_dispatch(),
-        norm,
-    ))
+    norm::run(x, before, [weight, bias], tail.modulation, norm)
 }
 
 /// Layer normalisation (Ba et al., 2016): per row, `y = (x - mean) / sqrt(var + eps) * weight + bias`.

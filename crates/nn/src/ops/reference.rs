@@ -2,6 +2,7 @@
 
 use super::GroupNormTail;
 use burn::tensor::{Tensor, activation, module::conv2d as burn_conv2d, ops::ConvOptions};
+use vipaint_kernels::Activation;
 
 /// [`super::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize) -> Tensor<4> {
@@ -85,4 +86,13 @@ pub fn upsample2(x: Tensor<4>) -> Tensor<4> {
 /// [`super::silu`].
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     activation::silu(x)
+}
+
+/// An activation of the kernels.
+pub fn activate<const D: usize>(x: Tensor<D>, f: Activation) -> Tensor<D> {
+    match f {
+        Activation::Silu => activation::silu(x),
+        Activation::Gelu => activation::gelu(x),
+        Activation::QuickGelu => x.clone() * activation::sigmoid(x * 1.702),
+    }
 }

@@ -79,7 +79,7 @@ impl Task for Reconstruction<'_> {
         let (test, output) = (&self.data.test, &self.recipe.output);
         let numbers: Vec<usize> = (0..output.held_out.min(test.len())).collect();
         let chunks: Vec<&[usize]> = numbers.chunks(BATCH).collect();
-        let done = Pieces::new(self.recipe.optimizer.pieces).map(&chunks, |chunk| {
+        let done = Pieces::new(self.recipe.optimizer.pieces)?.map(&chunks, |chunk| {
             let x = pictures(test, chunk.iter().copied(), &Device::flex());
             let (mean, log_variance) = network.posterior(x.clone());
             let y = network.decode(mean.clone()).clamp(-1.0, 1.0);

@@ -77,7 +77,7 @@ impl<'a> TextPrior<'a> {
         let (ae_config, ae_values) = kl_autoencoder::load_bytes(&bytes)?;
         let mut encoder = weights::scatter(ae_config.blank(&Device::flex())?, &ae_values, &Device::flex());
         encoder.pack();
-        let pieces = Pieces::new(recipe.optimizer.pieces);
+        let pieces = Pieces::new(recipe.optimizer.pieces)?;
         let (mut train, mut test) = (encode(&encoder, &data.train, &pieces), encode(&encoder, &data.test, &pieces));
         let [mean, std] = channel_moments(&train, ae_config.latent_channels);
         for latent in train.iter_mut().chain(&mut test) {
@@ -122,12 +122,12 @@ impl<'a> TextPrior<'a> {
     }
 
     /// Mean squared errors on held-out pictures, given a caption of each: of `x0_hat`, and of the pictures made of it.
-    fn errors(&self, network: &TextUNet, decoder: &dyn Autoencoder) -> [Vec<NoiseLevelError>; 2] {
+    fn errors(&self, network: &TextUNet, decoder: &dyn Autoencoder) -> Result<[Vec<NoiseLevelError>; 2]> {
         let count = self.recipe.output.held_out.min(self.test.values.len());
         let numbers: Vec<usize> = (0..count).collect();
         let jobs: Vec<(f64, &[usize])> =
             heldout::RATIOS.iter().flat_map(|sigma| numbers.chunks(BATCH).map(|chunk| (*sigma, chunk))).collect();
-        let sums = Pieces::new(self.recipe.optimizer.pieces).map(&jobs, |(sigma, chunk)| {
+        let sums = Pieces::new(self.recipe.optimizer.pieces)?.map(&jobs, |(sigma, chunk)| {
             let device = Device::flex();
             let scales = EdmScales::new(*sigma, self.header.sigma_data);
             let x0 = self.batch(chunk.iter().flat_map(|i| self.test.values[*i].clone()).collect(), &device);
@@ -140,11 +140,11 @@ impl<'a> TextPrior<'a> {
             let errors = [x0_hat.clone() - x0, decoder.decode(x0_hat) - truth];
             errors.map(|e| f64::from(e.square().mean().into_scalar::<f32>()) * chunk.len() as f64)
         });
-        [0, 1].map(|which| {
+        Ok([0, 1].map(|which| {
             let of = |sigma: f64| jobs.iter().zip(&sums).filter(move |(j, _)| j.0 == sigma).map(|(_, s)| s[which]);
             let mean = |sigma: f64| of(sigma).sum::<f64>() / count as f64;
             heldout::RATIOS.into_iter().map(|sigma| NoiseLevelError { sigma, mse: mean(sigma) }).collect()
-        })
+        }))
     }
 }
 
@@ -199,7 +199,7 @@ impl Task for TextPrior<'_> {
                 jobs.push((i, Guidance::new(Condition { class: None, context }, cfg_scale)));
             }
         }
-        let samples = Pieces::new(self.recipe.optimizer.pieces).map(&jobs, |(number, guidance)| {
+        let samples = Pieces::new(self.recipe.optimizer.pieces)?.map(&jobs, |(number, guidance)| {
             let numbers: Vec<usize> = if *number == usize::MAX { (0..columns).collect() } else { vec![*number] };
             let z = guided_heun(&prior, guidance, GRID_STEPS, seed, &numbers)?;
             Ok(split(prior.autoencoder.decode(z)))
@@ -210,7 +210,7 @@ impl Task for TextPrior<'_> {
         let path = folder.join(format!("samples-{images:08}.png"));
         grid_png(&path, &grid, self.recipe.shape(), columns, 2)?;
         let network = weights::scatter(self.network.clone(), values, &Device::flex());
-        let [errors, decoded] = self.errors(&network, &*prior.autoencoder);
+        let [errors, decoded] = self.errors(&network, &*prior.autoencoder)?;
         *self.decoded_error.lock().unwrap_or_else(PoisonError::into_inner) =
             decoded.iter().map(|e| (e.sigma, e.mse.sqrt())).collect();
         Ok((path, Record::HeldOut { images, errors }))

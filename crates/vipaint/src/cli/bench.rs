@@ -41,8 +41,11 @@ pub struct BenchAvatars {
     /// Samples for each of them.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 64)]
     pub samples: usize,
-    /// Cost for each sample in forward calls, a vector-Jacobian product counting two more.
-    #[arg(long, value_name = "CALLS", default_value_t = 150)]
+    /// Samples of the prior alone, whose attributes show the limit of all methods; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub alone: usize,
+    /// Cost for each sample in forward calls, a vector-Jacobian product counting two more; twice as much with a prompt.
+    #[arg(long, value_name = "CALLS", default_value_t = 48)]
     pub cost: u64,
     /// Guidance strength with a prompt.
     #[arg(long, value_name = "S", default_value_t = 3.0)]
@@ -70,11 +73,7 @@ pub struct BenchGmm {
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub problems: usize,
     /// Rows, separated by commas: presets (all of them: all), or METHOD option=value, lists joined by +.
-    #[arg(
-        long,
-        value_name = "LIST",
-        default_value = "vipaint particles,vipaint K=2,mcgdiff,mcgdiff one particle a sample,dps,pigdm,ddnm,reddiff,daps"
-    )]
+    #[arg(long, value_name = "LIST", default_value = "vipaint,vipaint published,mcgdiff,dps,pigdm")]
     pub methods: String,
     /// Samples for each problem.
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 1000)]
@@ -102,6 +101,9 @@ pub struct BenchDataset {
     /// Side of those pictures.
     #[arg(long, value_name = "S", default_value_t = 28)]
     pub side: usize,
+    /// Each becomes the means of its blocks of this many pixels a side: a quarter of the time for 2.
+    #[arg(long, value_name = "F", default_value_t = 1)]
+    pub shrink: usize,
     /// Standard deviation of the Gaussian on each, in a value range of [-1, 1].
     #[arg(long, value_name = "S", default_value_t = 0.3)]
     pub std: f64,
@@ -115,7 +117,7 @@ pub struct BenchDataset {
     #[arg(
         long,
         value_name = "LIST",
-        default_value = "vipaint particles=39 widen=krylov k=1,vipaint k=2,dps zeta=2,dps zeta=8,pigdm,ddnm,daps ode_steps=2,mcgdiff"
+        default_value = "vipaint particles=39 widen=krylov k=1,dps zeta=1,dps zeta=2,pigdm"
     )]
     pub methods: String,
     /// Truths drawn for each mask.
@@ -188,7 +190,11 @@ pub struct BenchOperators {
     pub operators: String,
     /// Methods, separated by commas, each with options if it needs any (a list's items joined by +, alternatives to be tuned by |);
     /// leads are those of the first.
-    #[arg(long, value_name = "LIST", default_value = "vipaint,dps zeta=5|10|20|40,pigdm scale=0.5|1|2,ddnm")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint k=1 resample_below=0 particles=0|4 zeta=1|2,dps zeta=2|6|20|60,pigdm scale=1|2"
+    )]
     pub methods: String,
     /// Pictures of each class (the held-out set has 10).
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -15,7 +15,7 @@ pub fn run(raw: cli::Demo, session: &Session) -> Result<ExitCode> {
     let examples = Examples::of(&plan.prior.name());
     let given = examples.given(raw.picture.as_deref(), raw.hide.as_deref(), plan.seed)?;
     let folder = Folder::open(&raw.output)?;
-    let job = super::prepare(&plan, session, || Ok(given.into()))?;
+    let job = super::prepare(&plan, session, Some(amount), || Ok(given.into()))?;
     let outcome = super::watched(session, |observer| job.run(amount, observer))?;
     super::conclude(session, &outcome, &folder, "demo", Some(&plan.prior))
 }

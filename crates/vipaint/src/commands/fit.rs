@@ -20,7 +20,7 @@ pub fn run(raw: cli::Fit, session: &Session) -> Result<ExitCode> {
     let _folder = validate::writable("--posterior", &raw.posterior)?;
     let degradation = raw.operator.as_deref().map(Degradation::parse).transpose()?;
     let keep = validate::keep(raw.mask_keep);
-    let job = super::prepare(&plan, session, || match (&raw.mask, degradation) {
+    let job = super::prepare(&plan, session, None, || match (&raw.mask, degradation) {
         (Some(mask), None) => Ok(Given::open(&raw.image, mask, keep)?.into()),
         (None, Some(degradation)) => Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()),
         _ => Err(unclear()),

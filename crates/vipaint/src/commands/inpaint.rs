@@ -13,7 +13,9 @@ pub fn run(raw: cli::Inpaint, session: &Session) -> Result<ExitCode> {
     let plan = validate::ask(raw.ask)?;
     let folder = Folder::open(&raw.output)?;
     let keep = validate::keep(raw.files.mask_keep);
-    let job = super::prepare(&plan, session, || Ok(Given::open(&raw.files.image, &raw.files.mask, keep)?.into()))?;
+    let job = super::prepare(&plan, session, Some(amount), || {
+        Ok(Given::open(&raw.files.image, &raw.files.mask, keep)?.into())
+    })?;
     let outcome = super::watched(session, |observer| job.run(amount, observer))?;
     super::conclude(session, &outcome, &folder, "inpaint", Some(&plan.prior))
 }

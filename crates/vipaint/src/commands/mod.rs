@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use burn::tensor::Device;
 use vipaint::save::{Folder, Saved};
-use vipaint::{Condition, Degradation, Error, Input, Job, Measured, Outcome, Request, Result, priors};
+use vipaint::{Amount, Condition, Degradation, Error, Input, Job, Measured, Outcome, Request, Result, priors};
 use vipaint_nn::device::{Choice, Kind};
 
 use crate::interrupt::Interrupt;
@@ -58,7 +58,12 @@ impl Session {
 }
 
 /// A job, ready to run, with its warnings told.
-fn prepare(plan: &Plan, session: &Session, given: impl FnOnce() -> Result<Input>) -> Result<Job> {
+fn prepare(
+    plan: &Plan,
+    session: &Session,
+    amount: Option<Amount>,
+    given: impl FnOnce() -> Result<Input>,
+) -> Result<Job> {
     fetch(&plan.prior, session)?;
     let prior = plan.prior.load_on(&session.device()?)?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
@@ -76,7 +81,7 @@ fn prepare(plan: &Plan, session: &Session, given: impl FnOnce() -> Result<Input>
         eprintln!("warning: --cfg-scale changes nothing without --class or --prompt");
     }
     let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
-    tell_about(&job);
+    tell_about(&job, amount)?;
     Ok(job)
 }
 
@@ -90,7 +95,7 @@ fn fetch(prior: &priors::Source, session: &Session) -> Result<()> {
 }
 
 /// What a user should hear before the work starts.
-fn tell_about(job: &Job) {
+fn tell_about(job: &Job, amount: Option<Amount>) -> Result<()> {
     let (warnings, notes, line) = job.scene().told();
     for warning in warnings {
         eprintln!("warning: {warning}");
@@ -99,6 +104,10 @@ fn tell_about(job: &Job) {
         eprintln!("note: {note}");
     }
     eprintln!("{line}");
+    if let Some(told) = job.plan(amount)?.told() {
+        eprintln!("{told}");
+    }
+    Ok(())
 }
 
 /// Restores a picture as a whole: what `deblur`, `upscale` and `restore` share.
@@ -106,7 +115,8 @@ fn whole(raw: cli::Whole, degradation: Degradation, session: &Session, command: 
     let amount = validate::amount(&raw.amount)?;
     let plan = validate::ask(raw.ask)?;
     let folder = Folder::open(&raw.output)?;
-    let job = prepare(&plan, session, || Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()))?;
+    let job =
+        prepare(&plan, session, Some(amount), || Ok(Measured::open(&raw.image, degradation, raw.simulate)?.into()))?;
     let outcome = watched(session, |observer| job.run(amount, observer))?;
     conclude(session, &outcome, &folder, command, Some(&plan.prior))
 }

@@ -29,7 +29,7 @@ pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
             Err(Error::input(&name, problem, "give that prior's file with --prior"))
         }
     })?;
-    super::tell_about(&job);
+    super::tell_about(&job, Some(amount))?;
     let outcome = super::watched(session, |observer| job.resume(fit, amount, observer))?;
     super::conclude(session, &outcome, &folder, "sample", source.as_ref())
 }

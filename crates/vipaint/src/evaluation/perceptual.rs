@@ -24,6 +24,10 @@ impl Perceptual for Look {
         let (factor, offset) = self.range;
         self.network.distance(predicted * factor + offset, y * factor + offset)
     }
+
+    fn where_known(&self, predicted: Tensor<4>, y: Tensor<4>, known: Tensor<4>) -> Tensor<1> {
+        self.network.where_known(predicted, y, &known)
+    }
 }
 
 /// The network that compares what a problem measures.

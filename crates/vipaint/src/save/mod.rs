@@ -1,5 +1,6 @@
 //! What a run leaves in its folder.
 
+mod credible;
 mod files;
 mod report;
 mod rows;
@@ -92,6 +93,11 @@ impl Outcome {
         write("grid.png", &draw::grid(&scene.cells(), &cells, &self.caption(shown.len()))?.to_png()?)?;
         let mean = scene.picture(summary.mean());
         write("mean.png", &encoded(mean.to_png())?)?;
+        // With fewer samples the ends say little.
+        if let Some(intervals) = credible::intervals(self).filter(|_| self.samples.len() >= credible::FEWEST) {
+            write("interval-low.png", &encoded(scene.picture(&intervals.low).to_png())?)?;
+            write("interval-high.png", &encoded(scene.picture(&intervals.high).to_png())?)?;
+        }
         let deviation = scene.spread(&summary.deviation(), |values| {
             (values.iter().map(|d| d * d).sum::<f32>() / values.len() as f32).sqrt()
         });

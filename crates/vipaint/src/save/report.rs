@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 use vipaint_core::moments::Widen;
-use vipaint_core::posterior::{Fit, FitOptions, Objective};
+use vipaint_core::posterior::{Fit, FitOptions, Objective, Together};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
 use vipaint_nn::device::name;
 
+use super::credible;
 use super::summary::Summary;
 use crate::job::{Outcome, Stage};
-use crate::memory;
+use crate::memory::{self, Plan};
 
 /// The report of an outcome; `command` is what was run.
 pub fn report(outcome: &Outcome, command: &str) -> Value {
@@ -46,6 +47,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "batch": outcome.amount.map(|amount| amount.batch),
         },
         "against_truth": against_truth(outcome),
+        "credible_intervals": credible::report(outcome),
         "log_weights": outcome.log_weights,
         "order": outcome.order(),
         "importance": outcome.log_weights.as_deref().filter(|logs| !logs.is_empty()).map(importance),
@@ -64,7 +66,22 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
             "total": total.seconds,
         },
         "peak_memory_bytes": memory::peak(),
+        "memory": memory_of(&outcome.plan),
         "device": name(&prior.device),
+    })
+}
+
+/// How the work was split, and what it was estimated to take.
+fn memory_of(plan: &Plan) -> Value {
+    let Together { starts, paths } = plan.together;
+    let some = |n: usize| (n != usize::MAX).then_some(n);
+    json!({
+        "estimated_peak_bytes": plan.peak(),
+        "features_bytes": plan.features,
+        "recomputed": plan.recompute,
+        "starts_together": some(starts),
+        "paths_together": some(paths),
+        "batch": plan.batch,
     })
 }
 
@@ -133,8 +150,8 @@ pub(super) fn bound_in_short(fit: &Fit) -> String {
 /// Why the total is no bound, if it is none.
 fn why_no_bound(fit: &Fit) -> Option<&'static str> {
     let FitOptions { fit_cfg_scale, prior_steps, widen, objective, lpips, .. } = &fit.options;
-    if *objective == Objective::Ldm {
-        Some("objective=ldm is the loss of the release, which bounds nothing")
+    if *objective != Objective::Bound {
+        Some("it is the loss of a release, which bounds nothing")
     } else if *lpips > 0.0 {
         Some("lpips adds a distance that is no likelihood")
     } else if *fit_cfg_scale != 1.0 {

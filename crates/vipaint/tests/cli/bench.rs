@@ -8,7 +8,7 @@ use crate::setup::Setup;
 fn the_mixture_benchmark_writes_a_page_and_rows() {
     let setup = Setup::new();
     let out = setup.path("gmm");
-    let methods = "vipaint particles,mcgdiff,dps";
+    let methods = "vipaint,mcgdiff,dps";
     let small = ["--dx", "4", "--dy", "1,2", "--problems", "2", "-n", "30", "--cost", "60", "--methods", methods];
     let mut arguments = vec!["bench", "gmm", "--json", "-o", out.to_str().unwrap()];
     arguments.extend(small);
@@ -16,7 +16,7 @@ fn the_mixture_benchmark_writes_a_page_and_rows() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     let rows: Vec<Value> = serde_json::from_str(&said.stdout).unwrap();
     let names: Vec<&str> = rows.iter().take(5).map(|r| r["method"].as_str().unwrap()).collect();
-    assert_eq!(names, ["floor", "prior", "vipaint particles", "mcgdiff", "dps"]);
+    assert_eq!(names, ["floor", "prior", "vipaint", "mcgdiff", "dps"]);
     assert_eq!(rows.len(), 10);
     for row in &rows {
         for key in ["dx", "dy", "mean", "ci", "median", "calls", "seconds"] {
@@ -35,7 +35,7 @@ fn the_mixture_benchmark_writes_a_page_and_rows() {
 fn wrong_cells_and_methods_are_refused() {
     let setup = Setup::new();
     for (arguments, named) in [
-        (vec!["--methods", "vipaint partcles"], "vipaint particles"),
+        (vec!["--methods", "vipaint publshed"], "vipaint published"),
         (vec!["--dx", "2", "--dy", "4"], "at most as many"),
         (vec!["--problems", "0"], "at least one"),
         (vec!["--dx", "eight"], "--dx"),
@@ -51,7 +51,7 @@ fn the_picture_benchmark_writes_a_page_and_rows() {
     let setup = Setup::new();
     let out = setup.path("dataset");
     let small = ["--masks", "expand", "--methods", "vipaint k=2,ddnm", "--count", "2", "-n", "5", "--cost", "60"];
-    let mut arguments = vec!["bench", "dataset", "--json", "-o", out.to_str().unwrap()];
+    let mut arguments = vec!["bench", "dataset", "--shrink", "2", "--json", "-o", out.to_str().unwrap()];
     arguments.extend(small);
     let said = setup.run(&arguments);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -65,8 +65,11 @@ fn the_picture_benchmark_writes_a_page_and_rows() {
     }
     let page = std::fs::read_to_string(out.join("dataset.md")).unwrap();
     assert!(page.contains("## expand") && page.contains("--methods \"vipaint k=2,ddnm\" --count 2 -n 5"));
-    let wrong = setup.run(&["bench", "dataset", "--std", "0"]);
-    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    for wrong in [["--std", "0"], ["--shrink", "3"], ["--shrink", "0"]] {
+        let said = setup.run(&[&["bench", "dataset"], &wrong[..]].concat());
+        assert_eq!(said.code, Some(2), "{}", said.stderr);
+        assert!(said.stderr.contains(wrong[0].trim_start_matches("--")), "{}", said.stderr);
+    }
 }
 
 #[test]

@@ -61,6 +61,63 @@ fn the_estimate_is_the_preconditioned_raw_output() {
     assert!(x0_hat.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-4));
 }
 
+/// The embedded prior of portraits: its network's own output and time, an embedded text, its autoencoder.
+#[test]
+fn a_prior_that_reads_texts_is_checked_too() {
+    let setup = Setup::new();
+    let latent =
+        |name: &'static str, frequency: f32| (name, Dtype::F32, vec![1, 4, 16, 16], floats(&wave(1024, frequency)));
+    let run = |tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)], more: &[&str]| {
+        setup.write("in.safetensors", &file(tensors));
+        let arguments = ["prior", "check", "avatars", "--input", "in.safetensors", "--output", "out.safetensors"];
+        setup.run(&[&arguments[..], more].concat())
+    };
+    let done = |tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)], more: &[&str]| {
+        let said = run(tensors, more);
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        setup.bytes("out.safetensors")
+    };
+    let (z, v, sigma) = (latent("z_t", 0.3), latent("v", 0.7), 0.8f32);
+    let level = ("sigma", Dtype::F32, vec![1], floats(&[sigma]));
+    let text = ("context", Dtype::F32, vec![1, 40, 96], floats(&wave(40 * 96, 0.2)));
+    let out = done(&[z.clone(), level.clone(), text.clone(), v.clone()], &[]);
+    let (raw, x0_hat) = (get(&out, "raw"), get(&out, "x0_hat"));
+    assert_eq!(get(&out, "vjp").len(), 1024);
+    let (total, values) = (sigma * sigma + 1.0, wave(1024, 0.3));
+    let expected = |i: usize| values[i] / total + sigma / total.sqrt() * raw[i];
+    assert!(x0_hat.iter().enumerate().all(|(i, x)| (x - expected(i)).abs() < 1e-4));
+    let time = ("t", Dtype::F32, vec![1], floats(&[sigma.ln() / 4.0]));
+    let again = get(&done(&[z.clone(), time, text], &[]), "x0_hat");
+    assert!(x0_hat.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-4));
+    // Without a text it reads the empty one.
+    assert_ne!(get(&done(&[z.clone(), level.clone()], &[]), "x0_hat"), x0_hat);
+
+    let picture = get(&done(&[latent("z", 0.3)], &["--decode"]), "x");
+    let encoded = done(&[("x", Dtype::F32, vec![1, 3, 64, 64], floats(&picture))], &["--encode"]);
+    assert_eq!((picture.len(), get(&encoded, "z").len()), (3 * 64 * 64, 1024));
+    let said = run(&[z, level, ("context", Dtype::F32, vec![1, 4, 96], floats(&wave(4 * 96, 0.2)))], &[]);
+    assert!(said.code == Some(3) && said.stderr.contains("reads texts of shape [40, 96]"), "{}", said.stderr);
+}
+
+#[test]
+fn embedded_priors_are_measured_with_their_weights_and_with_random_ones() {
+    let setup = Setup::new();
+    for (prior, more) in [
+        ("avatars", &[][..]),
+        ("avatars", &["--decode"][..]),
+        ("avatars", &["--random-weights", "--size", "8", "--batch", "2"][..]),
+        ("fashion", &["--random-weights", "--size", "16"][..]),
+    ] {
+        let said = setup.run(&[&["prior", "bench", prior, "--rounds", "1", "--json"], more].concat());
+        assert_eq!(said.code, Some(0), "{prior} {more:?}: {}", said.stderr);
+        let figures: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        for key in ["forward_ms", "forward_vjp_ms", "peak_bytes", "parameters"] {
+            assert!(figures[key].as_f64() > Some(0.0), "{prior} {more:?}: {key} {figures}");
+        }
+        assert!(more.contains(&"--decode") || figures["multiply_adds"].as_u64() > Some(0), "{figures}");
+    }
+}
+
 #[test]
 fn the_gradient_agrees_with_a_difference() {
     let setup = Setup::new();

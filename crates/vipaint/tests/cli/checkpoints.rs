@@ -139,6 +139,38 @@ fn pictures_are_completed_under_a_checkpoint() {
     assert_eq!(names(&setup.path("out-model.ckpt"), "sample-").len(), 2);
 }
 
+/// With less memory the work is split, then features are computed again, and at last it is refused; pictures are the same.
+#[test]
+fn little_memory_changes_no_picture() {
+    let setup = setup();
+    let inpaint = ["inpaint", "picture.png", "--mask", "mask.png", "-n", "2", "--class", "1", "--prior", "model.ckpt"];
+    let run = |more: &[&str]| setup.run(&[&inpaint[..], more, &QUICK].concat());
+    ok(&run(&["-o", "all"]));
+    let mut room = setup.json("all/report.json")["memory"]["features_bytes"].as_u64().unwrap() as f64;
+    let (mut split, mut recomputed) = (false, false);
+    loop {
+        room *= 0.95;
+        let gib = format!("{:.12}", room / f64::from(1 << 30));
+        let said = run(&["-o", "less", "--memory", &gib]);
+        if said.code == Some(4) {
+            assert!(said.stderr.contains("not enough for"), "{}", said.stderr);
+            break;
+        }
+        ok(&said);
+        let memory = &setup.json("less/report.json")["memory"];
+        assert!(memory["features_bytes"].as_f64().unwrap() <= room, "{memory} {room}");
+        split |= memory["paths_together"].is_u64();
+        recomputed |= memory["recomputed"] == true;
+        assert!(said.stderr.contains("memory: about"), "{}", said.stderr);
+        for name in ["sample-000.png", "sample-001.png"] {
+            assert_eq!(setup.bytes(&format!("less/{name}")), setup.bytes(&format!("all/{name}")), "{memory}");
+        }
+    }
+    assert!(split && recomputed);
+    let said = run(&["-o", "none", "--memory", "-1"]);
+    assert!(said.code == Some(2) && said.stderr.contains("--memory"), "{}", said.stderr);
+}
+
 #[test]
 fn a_posterior_is_tied_to_its_checkpoint() {
     let setup = setup();

@@ -42,6 +42,28 @@ fn pictures_are_completed_and_more_samples_drawn_later() {
 }
 
 #[test]
+fn the_stable_diffusion_3_release_is_a_preset_for_flow_matching() {
+    let Some(prior) = program("square-flow") else { return };
+    let setup = Setup::new();
+    let sets = ["lpips=0", "iterations=3", "refine_steps=4", "prior_steps=2"].map(|set| ["--set", set]).concat();
+    let inpaint = [&["inpaint"], &PICTURE[..], &[&prior, "-n", "2", "--preset", "published-sd3"], &sets[..]].concat();
+    let said = setup.run(&inpaint);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let report = setup.json("out/report.json");
+    assert!(report["bound"]["bounds"].as_str().unwrap().starts_with("nothing"), "{}", report["bound"]);
+    assert_eq!(report["bound"]["totals"].as_array().unwrap().len(), 3);
+    let first = setup.bytes("out/sample-001.png");
+    let again = ["sample", "--posterior", "out/posterior.safetensors", "--prior", &prior, "-n", "2", "-o", "again"];
+    let said = setup.run(&again);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert_eq!(setup.bytes("again/sample-001.png"), first);
+    // It is for nothing else.
+    let other = program("square").unwrap();
+    let said = setup.run(&[&["inpaint"], &PICTURE[..], &[&other, "--preset", "published-sd3"], &sets[..]].concat());
+    assert!(said.code == Some(2) && said.stderr.contains("flow-matching"), "{:?} {}", said.code, said.stderr);
+}
+
+#[test]
 fn it_is_described_and_checked() {
     let Some(prior) = program("square") else { return };
     let setup = Setup::new();

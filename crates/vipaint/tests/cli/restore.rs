@@ -97,6 +97,24 @@ fn a_posterior_of_a_degraded_picture_draws_what_one_run_gives() {
 }
 
 #[test]
+fn credible_intervals_say_what_their_samples_allow() {
+    let setup = Setup::new();
+    setup.save("clean.png", &garment(28));
+    for (n, level, word) in [("2", 1.0 / 3.0, "too few"), ("19", 0.9, "19 samples")] {
+        let dps = ["--method", "dps", "--set", "steps=3"];
+        let said =
+            setup.run(&[&["upscale", "clean.png", "--factor", "4", "--simulate", "-n", n, "-o", n], &dps[..]].concat());
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        let intervals = &setup.json(&format!("{n}/report.json"))["credible_intervals"];
+        assert!((intervals["level"].as_f64().unwrap() - level).abs() < 1e-9, "{intervals}");
+        assert!(intervals["verdict"].as_str().unwrap().starts_with(word), "{intervals}");
+        assert!((0.0..=1.0).contains(&intervals["truth_inside"].as_f64().unwrap()), "{intervals}");
+        assert!(intervals["mean_width"].as_f64().unwrap() > 0.0, "{intervals}");
+        assert_eq!(setup.path(&format!("{n}/interval-low.png")).exists(), n == "19");
+    }
+}
+
+#[test]
 fn samples_of_a_degraded_picture_depend_on_the_seed_and_on_nothing_else() {
     let setup = Setup::new();
     setup.save("clean.png", &garment(8));

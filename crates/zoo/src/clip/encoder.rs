@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData, activation};
 use vipaint_nn::layers::frozen::{LayerNorm, Linear};
+use vipaint_nn::ops;
 
 use super::{Activation, Config, Tokens};
 use crate::limits::fail;
@@ -120,11 +121,11 @@ impl Block {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let normed = self.norms[0].forward(x.clone());
         let x = self.out.forward_onto(self.attend(&normed), x);
-        let h = self.widen.forward_sequence(self.norms[1].forward(x.clone()));
-        let h = match self.activation {
-            Activation::QuickGelu => h.clone() * activation::sigmoid(h * 1.702),
-            Activation::Gelu => activation::gelu(h),
+        let activation = match self.activation {
+            Activation::QuickGelu => ops::Activation::QuickGelu,
+            Activation::Gelu => ops::Activation::Gelu,
         };
+        let h = self.widen.forward_sequence_activated(self.norms[1].forward(x.clone()), activation);
         self.narrow.forward_onto(h, x)
     }
 

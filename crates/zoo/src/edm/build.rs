@@ -1,5 +1,7 @@
 //! The U-Net from its tensors. The loops are those in which the original names its blocks.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
 
 use super::blocks::{Block, Role, groups};
@@ -8,6 +10,7 @@ use super::{Config, DecoderType, EmbeddingType, EncoderType, ModelType};
 use crate::Result;
 use crate::blocks::{Change, group_norm};
 use crate::loader::{Loader, Shape};
+use crate::recompute::Recompute;
 use crate::resample::Filter;
 use crate::time::frequencies;
 
@@ -37,6 +40,7 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
         encoder,
         decoder,
         filter: builder.filter,
+        recompute: Recompute::default(),
         config: config.clone(),
     })
 }
@@ -89,16 +93,19 @@ impl Builder<'_> {
         self.config.img_resolution >> level
     }
 
-    fn block(&mut self, loader: &Loader<'_>, c: usize, level: usize, attention: bool) -> Result<Box<Block>> {
-        let role = Role { channels: [self.c, c], change: Change::None, sides: [self.side(level); 2], attention };
+    fn block(&mut self, loader: &Loader<'_>, c: usize, level: usize, attention: bool) -> Result<Arc<Block>> {
+        let side = self.side(level);
+        let role = Role { channels: [self.c, c], change: Change::None, sides: [side; 2], attention };
+        let values = self.c * side * side;
         self.c = c;
-        Block::load(self.config, loader, role).map(Box::new)
+        loader.part(values, || Block::load(self.config, loader, role)).map(Arc::new)
     }
 
     /// A block to `level`, from the finer or the coarser one.
-    fn resample(&self, loader: &Loader<'_>, change: Change, from: usize) -> Result<Box<Block>> {
-        let role = Role { channels: [self.c; 2], change, sides: [self.side(from); 2], attention: false };
-        Block::load(self.config, loader, role).map(Box::new)
+    fn resample(&self, loader: &Loader<'_>, change: Change, from: usize) -> Result<Arc<Block>> {
+        let side = self.side(from);
+        let role = Role { channels: [self.c; 2], change, sides: [side; 2], attention: false };
+        loader.part(self.c * side * side, || Block::load(self.config, loader, role)).map(Arc::new)
     }
 
     fn encoder(&mut self, loader: &Loader<'_>) -> Result<Vec<Encode>> {

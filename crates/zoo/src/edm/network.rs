@@ -1,15 +1,17 @@
 //! The U-Net's forward pass.
 
 use std::f64::consts::FRAC_1_SQRT_2;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::silu;
+use vipaint_nn::ops::{Activation, silu};
 
 use super::Config;
 use super::blocks::Block;
 use crate::Network;
+use crate::recompute::Recompute;
 use crate::resample::{Filter, pad};
 use crate::time::waves;
 
@@ -24,7 +26,7 @@ pub(super) struct Noise {
 #[derive(Debug)]
 pub(super) enum Encode {
     Conv(Conv2d),
-    Block(Box<Block>),
+    Block(Arc<Block>),
     /// `x + conv(picture)` in the place of the last step's `x`, after making the picture smaller.
     Skip(Conv2d),
     /// `(x + down(conv(a))) / sqrt(2)` likewise, with `a` its own last result, the picture at first.
@@ -35,9 +37,9 @@ pub(super) enum Encode {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a network has a few dozen of them")]
 pub(super) enum Decode {
-    Block(Box<Block>),
+    Block(Arc<Block>),
     /// A block that reads what a step of the way down kept, too.
-    Onto(Box<Block>),
+    Onto(Arc<Block>),
     /// Makes the output so far larger.
     Up,
     /// Adds `conv(silu(gn(x)))` to the output.
@@ -57,6 +59,7 @@ pub struct UNet {
     pub(super) encoder: Vec<Encode>,
     pub(super) decoder: Vec<Decode>,
     pub(super) filter: Filter,
+    pub(super) recompute: Recompute,
 }
 
 impl UNet {
@@ -79,15 +82,19 @@ impl UNet {
             Some(y) => x + y,
             None => x,
         };
-        silu(add(second.forward(silu(first.forward(add(noise, before)))), after))
+        silu(add(second.forward(first.forward_activated(add(noise, before), Activation::Silu)), after))
     }
 
-    fn encode(&self, picture: Tensor<4>, embedding: &Tensor<2>) -> (Tensor<4>, Vec<Tensor<4>>) {
+    fn run(&self, x: Tensor<4>, block: &Arc<Block>, embedding: &Arc<Tensor<2>>) -> Tensor<4> {
+        self.recompute.run((block, embedding), x, |block, embedding, x| block.forward(x, embedding))
+    }
+
+    fn encode(&self, picture: Tensor<4>, embedding: &Arc<Tensor<2>>) -> (Tensor<4>, Vec<Tensor<4>>) {
         let (mut x, mut aux, mut skips) = (picture.clone(), picture, Vec::new());
         for step in &self.encoder {
             x = match step {
                 Encode::Conv(conv) => conv.forward(x),
-                Encode::Block(block) => block.forward(x, embedding),
+                Encode::Block(block) => self.run(x, block, embedding),
                 Encode::Skip(conv) => {
                     skips.pop();
                     aux = self.filter.down(aux);
@@ -128,15 +135,15 @@ impl Network for UNet {
     }
 
     fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
-        let embedding = self.embedding(time, conditions, &x.device());
+        let embedding = Arc::new(self.embedding(time, conditions, &self.recompute.device(&x)));
         let (mut x, mut skips) = self.encode(x.permute([0, 2, 3, 1]), &embedding);
         let mut output: Option<Tensor<4>> = None;
         for step in &self.decoder {
             match step {
-                Decode::Block(block) => x = block.forward(x, &embedding),
+                Decode::Block(block) => x = self.run(x, block, &embedding),
                 Decode::Onto(block) => {
                     let parts = std::iter::once(x).chain(skips.pop()).collect();
-                    x = block.forward(Tensor::cat(parts, 3), &embedding);
+                    x = self.run(Tensor::cat(parts, 3), block, &embedding);
                 }
                 Decode::Up => output = output.map(|output| self.filter.up(output)),
                 Decode::Out { norm, conv } => {
@@ -149,5 +156,9 @@ impl Network for UNet {
             }
         }
         output.unwrap_or(x).permute([0, 3, 1, 2]) // the last step puts something out
+    }
+
+    fn recompute(&self, on: bool) {
+        self.recompute.set(on);
     }
 }

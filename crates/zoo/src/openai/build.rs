@@ -1,12 +1,15 @@
 //! The U-Net from its tensors. The loops are those in which the original numbers its blocks.
 
+use std::sync::Arc;
+
 use super::blocks::{self, down, residual, up};
-use super::network::{Class, Layer, UNet};
+use super::network::{Class, Layer, Row, UNet};
 use super::transformer::SpatialTransformer;
 use super::{Config, GROUPS};
 use crate::Result;
 use crate::blocks::Change;
 use crate::loader::{Loader, Shape};
+use crate::recompute::Recompute;
 use crate::resample::Filter;
 
 pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
@@ -22,33 +25,40 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
     let stem = loader.at("input_blocks").at(0).conv(0, Shape::same(config.in_channels, c, 3, sides))?;
 
     let mut skips = vec![c];
-    let mut input = vec![vec![Layer::Conv(stem)]];
+    let mut input = vec![Arc::new(Row(vec![Layer::Conv(stem)]))];
     for level in 0..levels {
         for _ in 0..config.num_res_blocks {
             let at = loader.at("input_blocks").at(input.len());
             let width = config.width(level);
-            let mut layers = vec![Layer::Res(Box::new(residual(config, &at.at(0), [c, width], Change::None, sides)?))];
+            let row = at.part(c * sides[0] * sides[1], || {
+                let block = residual(config, &at.at(0), [c, width], Change::None, sides)?;
+                let attention = attention(config, &at.at(1), level, width, Way::Down, sides)?;
+                Ok([Layer::Res(Box::new(block))].into_iter().chain(attention).collect())
+            })?;
             c = width;
-            layers.extend(attention(config, &at.at(1), level, c, Way::Down, sides)?);
-            input.push(layers);
+            input.push(Arc::new(Row(row)));
             skips.push(c);
         }
         if level != last {
             let at = loader.at("input_blocks").at(input.len()).at(0);
-            input.push(vec![if config.resblock_updown {
-                Layer::Res(Box::new(residual(config, &at, [c, c], Change::Down(Filter::nearest()), sides)?))
+            input.push(Arc::new(Row(vec![if config.resblock_updown {
+                let block = || {
+                    residual(config, &at, [c, c], Change::Down(Filter::nearest()), sides).map(Box::new).map(Layer::Res)
+                };
+                at.part(c * sides[0] * sides[1], block)?
             } else {
                 Layer::Down(down(config, &at, c, sides)?)
-            }]);
+            }])));
             skips.push(c);
             sides = sides.map(|side| side / 2);
         }
     }
 
     let at = loader.at("middle_block");
-    let mut middle = vec![Layer::Res(Box::new(residual(config, &at.at(0), [c, c], Change::None, sides)?))];
-    middle.push(attend(config, &at.at(1), last, c, Way::Middle, sides)?);
-    middle.push(Layer::Res(Box::new(residual(config, &at.at(2), [c, c], Change::None, sides)?)));
+    let block = |i: usize| residual(config, &at.at(i), [c, c], Change::None, sides).map(Box::new).map(Layer::Res);
+    let middle = at.part(c * sides[0] * sides[1], || {
+        Ok(vec![block(0)?, attend(config, &at.at(1), last, c, Way::Middle, sides)?, block(2)?])
+    })?;
 
     let mut output = Vec::new();
     for level in (0..levels).rev() {
@@ -57,19 +67,26 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
             let skip = skips.pop().unwrap_or(0); // one was pushed for each of these blocks
             let width = config.width(level);
             let channels = [c + skip, width];
-            let mut layers = vec![Layer::Res(Box::new(residual(config, &at.at(0), channels, Change::None, sides)?))];
             c = width;
-            layers.extend(attention(config, &at.at(1), level, c, Way::Up, sides)?);
-            if level > 0 && i == config.num_res_blocks {
-                let at = at.at(layers.len());
-                layers.push(if config.resblock_updown {
-                    Layer::Res(Box::new(residual(config, &at, [c, c], Change::Up(Filter::nearest()), sides)?))
-                } else {
-                    Layer::Up(up(config, &at, c, sides)?)
-                });
+            let rises = level > 0 && i == config.num_res_blocks;
+            let row = at.part(channels[0] * sides[0] * sides[1], || {
+                let block = residual(config, &at.at(0), channels, Change::None, sides)?;
+                let mut layers = vec![Layer::Res(Box::new(block))];
+                layers.extend(attention(config, &at.at(1), level, c, Way::Up, sides)?);
+                if rises {
+                    let at = at.at(layers.len());
+                    layers.push(if config.resblock_updown {
+                        Layer::Res(Box::new(residual(config, &at, [c, c], Change::Up(Filter::nearest()), sides)?))
+                    } else {
+                        Layer::Up(up(config, &at, c, sides)?)
+                    });
+                }
+                Ok(layers)
+            })?;
+            if rises {
                 sides = sides.map(|side| 2 * side);
             }
-            output.push(layers);
+            output.push(Arc::new(Row(row)));
         }
     }
 
@@ -95,7 +112,9 @@ pub(super) fn network(config: &Config, root: &Loader<'_>) -> Result<UNet> {
     };
     let norm = loader.group_norm("out.0", c, GROUPS, 1e-5)?;
     let out = loader.conv("out.2", Shape::same(c, config.out_channels, 3, sides))?;
-    Ok(UNet { config: config.clone(), time, class, vector, input, middle, output, norm, out, null: None })
+    let (config, middle) = (config.clone(), Arc::new(Row(middle)));
+    let recompute = Recompute::default();
+    Ok(UNet { config, time, class, vector, input, middle, output, norm, out, null: None, recompute })
 }
 
 /// Where in the network an attention is.

@@ -1,15 +1,18 @@
 //! The U-Net's forward pass.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_core::prior::{Condition, Context};
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
 use vipaint_nn::layers::sinusoids;
-use vipaint_nn::ops::{average_pool2, silu, upsample2};
+use vipaint_nn::ops::{Activation, average_pool2, silu, upsample2};
 
 use super::Config;
 use super::transformer::SpatialTransformer;
 use crate::Network;
 use crate::blocks::{AttentionBlock, ResBlock};
+use crate::recompute::Recompute;
 
 /// What the blocks are made of.
 #[derive(Debug)]
@@ -22,6 +25,21 @@ pub(super) enum Layer {
     Down(Option<Conv2d>),
     /// Doubles the sides, and convolves if there is a convolution.
     Up(Option<Conv2d>),
+}
+
+/// Layers one after another.
+#[derive(Debug)]
+pub(super) struct Row(pub Vec<Layer>);
+
+impl Row {
+    fn forward(&self, call: &Call, x: Tensor<4>) -> Tensor<4> {
+        self.0.iter().fold(x, |x, layer| layer.forward(x, call))
+    }
+
+    /// Whether anything of it is held for a gradient: convolutions need nothing but their weights.
+    pub fn holds(&self) -> bool {
+        !self.0.iter().all(|layer| matches!(layer, Layer::Conv(_) | Layer::Down(_) | Layer::Up(_)))
+    }
 }
 
 /// How a class enters.
@@ -41,12 +59,13 @@ pub struct UNet {
     pub(super) time: [Linear; 2],
     pub(super) class: Class,
     pub(super) vector: Option<[Linear; 2]>,
-    pub(super) input: Vec<Vec<Layer>>,
-    pub(super) middle: Vec<Layer>,
-    pub(super) output: Vec<Vec<Layer>>,
+    pub(super) input: Vec<Arc<Row>>,
+    pub(super) middle: Arc<Row>,
+    pub(super) output: Vec<Arc<Row>>,
     pub(super) norm: GroupNorm,
     pub(super) out: Conv2d,
     pub(super) null: Option<Context>,
+    pub(super) recompute: Recompute,
 }
 
 /// What all layers of a call read besides the picture.
@@ -90,7 +109,7 @@ impl UNet {
     fn embedding(&self, time: &[f64], conditions: &[Condition], device: &Device) -> Tensor<2> {
         let [first, second] = &self.time;
         let h = sinusoids(time, self.config.model_channels, device);
-        let mut h = second.forward(silu(first.forward(h)));
+        let mut h = second.forward(first.forward_activated(h, Activation::Silu));
         if let Class::Added(table) = &self.class {
             let rows: Vec<_> = conditions.iter().map(|c| c.class.unwrap_or(0)).collect();
             h = h + rows_of(table, &rows);
@@ -100,7 +119,7 @@ impl UNet {
             let values: Vec<f32> =
                 conditions.iter().filter_map(|c| self.text(c)).flat_map(|c| c.pooled.iter().copied()).collect();
             let vector = Tensor::from_data(TensorData::new(values, [conditions.len(), width]), device);
-            h = h + second.forward(silu(first.forward(vector)));
+            h = h + second.forward(first.forward_activated(vector, Activation::Silu));
         }
         silu(h)
     }
@@ -166,23 +185,30 @@ impl Network for UNet {
     }
 
     fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
-        let device = x.device();
+        let device = self.recompute.device(&x);
         let call =
             Call { embedding: self.embedding(time, conditions, &device), context: self.context(conditions, &device) };
-        let run = |h: Tensor<4>, layers: &[Layer]| layers.iter().fold(h, |h, layer| layer.forward(h, &call));
+        let call = Arc::new(call);
+        let run = |h: Tensor<4>, row: &Arc<Row>| {
+            if row.holds() { self.recompute.run((row, &call), h, Row::forward) } else { row.forward(&call, h) }
+        };
         let mut h = x.permute([0, 2, 3, 1]);
         let mut skips = Vec::new();
-        for layers in &self.input {
-            h = run(h, layers);
+        for row in &self.input {
+            h = run(h, row);
             skips.push(h.clone());
         }
         h = run(h, &self.middle);
-        for layers in &self.output {
+        for row in &self.output {
             if let Some(skip) = skips.pop() {
                 h = Tensor::cat(vec![h, skip], 3);
             }
-            h = run(h, layers);
+            h = run(h, row);
         }
         self.out.forward(self.norm.forward_silu(h)).permute([0, 3, 1, 2])
+    }
+
+    fn recompute(&self, on: bool) {
+        self.recompute.set(on);
     }
 }

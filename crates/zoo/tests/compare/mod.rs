@@ -79,8 +79,8 @@ impl Fixture {
 
     /// Compares `function` of the tensor `x`, and its vector-Jacobian product with a fixed cotangent, with the tensors
     /// `what` and `what_dx`: to 1e-4 and 1e-3 of their largest value, which is what single precision leaves after dozens
-    /// of layers in another order of summation.
-    pub fn check(&self, what: &str, function: impl Fn(Tensor<4>) -> Tensor<4>) {
+    /// of layers in another order of summation. Returns both.
+    pub fn check(&self, what: &str, function: impl Fn(Tensor<4>) -> Tensor<4>) -> [Vec<f32>; 2] {
         let (x, shape) = self.values("x");
         let x = Tensor::from_data(TensorData::new(x, shape), &device().autodiff()).require_grad();
         let y = function(x.clone());
@@ -88,12 +88,12 @@ impl Fixture {
         let cotangent = RandomWeights::default().tensor("cotangent", &shape).unwrap();
         let cotangent = Tensor::from_data(TensorData::new(cotangent, shape), &device().autodiff());
         let gradients = (y.clone() * cotangent).sum().backward();
-        self.compare(what, y, 1e-4);
         // A tensor that the result does not depend on would have none.
-        self.compare(&format!("{what}_dx"), x.grad(&gradients).expect("a gradient"), 1e-3);
+        let dx = x.grad(&gradients).expect("a gradient");
+        [self.compare(what, y, 1e-4), self.compare(&format!("{what}_dx"), dx, 1e-3)]
     }
 
-    fn compare(&self, tensor: &str, got: Tensor<4>, tolerance: f32) {
+    fn compare(&self, tensor: &str, got: Tensor<4>, tolerance: f32) -> Vec<f32> {
         let (expected, shape) = self.values(tensor);
         assert_eq!(got.dims(), shape, "{} {tensor}", self.name);
         let got: Vec<f32> = got.into_data().iter().collect();
@@ -101,5 +101,6 @@ impl Fixture {
         let worst = expected.iter().zip(&got).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
         println!("{} {tensor}: off by {:.1e} of the largest value", self.name, worst / largest);
         assert!(worst <= tolerance * largest, "{} {tensor}: off by {worst} of {largest}", self.name);
+        got
     }
 }

@@ -39,6 +39,8 @@ def describe():
         table = [0.9, 0.5, 0.1] if CLASSES else [0.1, 0.5]
         about.update(schedule="vp", value_range="[-1, 1]")
         tensors["alphas_cumprod"] = ("F64", (len(table),), array.array("d", table).tobytes())
+    if MODE == "square-flow":
+        about.update(schedule="flow", shift="3")
     if CLASSES:
         about.update(conditioning="class", classes='["low", "high"]', decodes="true")
     if MODE == "protocol":
@@ -69,6 +71,9 @@ def denoise(tensors, v=None):
     for b in range(batch):
         alpha = (1 + sigma[b] ** 2) ** -0.5 if CLASSES else 1.0
         noise = (alpha * sigma[b]) ** 2
+        if MODE == "square-flow":
+            alpha = 1 / (1 + sigma[b])  # 0 where sigma is infinite
+            noise = (1 - alpha) ** 2
         mean, variance = (2.0 * classes[b] - 1, 1e-12) if classes[b] is not None else (MEAN, VARIANCE)
         gain = alpha * variance / (alpha**2 * variance + noise)
         for i in range(b * COUNT, (b + 1) * COUNT):

@@ -4,7 +4,7 @@
 //! surroundings enable, unless it happens to be inlined.
 
 use super::points::{Four, FourAdjoint, Points, Two, WithWeights};
-use crate::simd::{LANES, Simd, multiversion};
+use crate::simd::{Simd, UNIT, multiversion};
 
 /// Transforms of square tiles, by side.
 #[derive(Clone, Copy)]
@@ -41,10 +41,23 @@ pub(super) const FOUR: Method = Method { side_in: 6, side_out: 4, input: input_f
 pub(super) const FOUR_ADJOINT: Method =
     Method { side_in: 6, side_out: 4, input: input_four_adjoint, output: output_four_adjoint };
 
+/// The first `n` values of a vector, all of those of the narrowest.
+#[inline(always)]
+unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::V {
+    // SAFETY: the caller's contract is the same; there are [`UNIT`] values at least.
+    unsafe { if S::LANES > UNIT { s.load_first(p, n) } else { s.load(p) } }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd>(s: S, p: *mut f32, n: usize, v: S::V) {
+    // SAFETY: as in `load`.
+    unsafe { if S::LANES > UNIT { s.store_first(p, n, v) } else { s.store(p, v) } }
+}
+
 /// `v[p] = B^T d B` for the points `p`, `pitch` apart, of each channel.
 ///
 /// # Safety
-/// `channels` is a multiple of [`LANES`]; `pixels` holds `IN * IN` pointers, each valid for reading `channels` values;
+/// `channels` is a multiple of [`UNIT`]; `pixels` holds `IN * IN` pointers, each valid for reading `channels` values;
 /// `v` is valid for writing `channels` values at each of `IN * IN` places.
 #[inline(always)]
 unsafe fn input<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
@@ -54,13 +67,14 @@ unsafe fn input<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
     v: *mut f32,
     pitch: usize,
 ) {
-    for c in (0..channels).step_by(LANES) {
-        // SAFETY: lanes `c..c + LANES` are channels, and the pointers are valid for all of them.
+    for c in (0..channels).step_by(S::LANES) {
+        let n = S::LANES.min(channels - c);
+        // SAFETY: lanes `c..c + n` are channels, and the pointers are valid for all of them.
         unsafe {
             let mut rows = [[s.splat(0.0); IN]; IN];
             for i in 0..IN {
                 for j in 0..IN {
-                    rows[i][j] = s.load((*pixels.add(i * IN + j)).add(c));
+                    rows[i][j] = load(s, (*pixels.add(i * IN + j)).add(c), n);
                 }
                 rows[i] = P::input(s, rows[i]);
             }
@@ -71,7 +85,7 @@ unsafe fn input<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
                 }
                 column = P::input(s, column);
                 for i in 0..IN {
-                    s.store(v.add((i * IN + j) * pitch + c), column[i]);
+                    store(s, v.add((i * IN + j) * pitch + c), n, column[i]);
                 }
             }
         }
@@ -81,7 +95,7 @@ unsafe fn input<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>(
 /// `A^T m A` of each channel, the points `pitch` apart, into pixels.
 ///
 /// # Safety
-/// `channels` is a multiple of [`LANES`]; `m` is valid for reading `channels` values at each of `IN * IN` places, the bias
+/// `channels` is a multiple of [`UNIT`]; `m` is valid for reading `channels` values at each of `IN * IN` places, the bias
 /// for `channels`; `pixels` holds `OUT * OUT` pointers, each valid for reading and writing `channels` values, apart from
 /// all of the former.
 #[inline(always)]
@@ -93,15 +107,16 @@ unsafe fn output<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>
     end: &End,
     pixels: *const *mut f32,
 ) {
-    for c in (0..channels).step_by(LANES) {
+    for c in (0..channels).step_by(S::LANES) {
+        let n = S::LANES.min(channels - c);
         // SAFETY: as in `input`.
         unsafe {
-            let bias = s.load(end.bias.as_ptr().add(c));
+            let bias = load(s, end.bias.as_ptr().add(c), n);
             let mut rows = [[s.splat(0.0); OUT]; IN];
             for i in 0..IN {
                 let mut row = [s.splat(0.0); IN];
                 for j in 0..IN {
-                    row[j] = s.load(m.add((i * IN + j) * pitch + c));
+                    row[j] = load(s, m.add((i * IN + j) * pitch + c), n);
                 }
                 rows[i] = P::output(s, row);
             }
@@ -114,7 +129,7 @@ unsafe fn output<P: Points<IN, OUT>, const IN: usize, const OUT: usize, S: Simd>
                 for i in 0..OUT {
                     let pixel = (*pixels.add(i * OUT + j)).add(c);
                     let value = s.add(column[i], bias);
-                    s.store(pixel, if end.add { s.add(value, s.load(pixel)) } else { value });
+                    store(s, pixel, n, if end.add { s.add(value, load(s, pixel, n)) } else { value });
                 }
             }
         }
@@ -157,14 +172,15 @@ unsafe fn output_adjoint<P: WithWeights<IN, OUT>, const IN: usize, const OUT: us
     m: *mut f32,
     pitch: usize,
 ) {
-    for c in (0..channels).step_by(LANES) {
+    for c in (0..channels).step_by(S::LANES) {
+        let n = S::LANES.min(channels - c);
         // SAFETY: as in `input`.
         unsafe {
             let mut rows = [[s.splat(0.0); IN]; OUT];
             for i in 0..OUT {
                 let mut row = [s.splat(0.0); OUT];
                 for j in 0..OUT {
-                    row[j] = s.load((*pixels.add(i * OUT + j)).add(c));
+                    row[j] = load(s, (*pixels.add(i * OUT + j)).add(c), n);
                 }
                 rows[i] = P::output_adjoint(s, row);
             }
@@ -175,7 +191,7 @@ unsafe fn output_adjoint<P: WithWeights<IN, OUT>, const IN: usize, const OUT: us
                 }
                 let column = P::output_adjoint(s, column);
                 for i in 0..IN {
-                    s.store(m.add((i * IN + j) * pitch + c), column[i]);
+                    store(s, m.add((i * IN + j) * pitch + c), n, column[i]);
                 }
             }
         }

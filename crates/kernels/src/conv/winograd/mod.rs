@@ -12,7 +12,7 @@ mod weights;
 
 use super::{Conv, Image};
 use crate::parallel::{give, take};
-use crate::simd::LANES;
+use crate::simd::UNIT;
 use method::{FOUR, FOUR_ADJOINT, Method, TWO};
 use run::{Doubled, Factor, Run};
 use weights::Weights;
@@ -44,7 +44,7 @@ impl Tile {
 
 /// Whether the algorithm serves a convolution: 3x3, stride 1, padding 1, channels in multiples of eight.
 pub fn serves(conv: &Conv) -> bool {
-    let whole = |channels: usize| channels.is_multiple_of(LANES);
+    let whole = |channels: usize| channels.is_multiple_of(UNIT);
     (conv.kernel, conv.stride, conv.padding) == (3, 1, 1) && whole(conv.c_in) && whole(conv.c_out)
 }
 

@@ -7,13 +7,15 @@ use crate::conv::Image;
 use crate::conv::transposed::{product as transposed_product, turn};
 use crate::parallel::{Shared, pieces, with_scratch};
 use crate::team::{each, threads};
-use crate::tile::{COLS, ROWS, Start};
+use crate::tile::{COLS, MOST_ROWS, Product, Start};
 use std::ops::Range;
 
 /// Values of a block before and after the product: near what the second cache holds.
 const BLOCK_VALUES: usize = 200 * 1024;
 /// Tiles of a block at least, if there are as many, and at most.
 const BLOCK_TILES: [usize; 2] = [24, 96];
+/// The most, rounded up.
+const MOST_TILES: usize = BLOCK_TILES[1].next_multiple_of(COLS);
 /// Values of weights from which on all threads work on one block, with weights that are read from memory once for it.
 const MANY_WEIGHTS: usize = 1 << 21;
 
@@ -81,7 +83,7 @@ impl<'a> Run<'a> {
     fn plan(&self, total: usize) -> (usize, bool) {
         // Whole tiles of the micro-kernel, along its rows or along its columns.
         let (unit, values) = match self.factor {
-            Factor::Weights(w) => (ROWS, w.len()),
+            Factor::Weights(w) => (MOST_ROWS, w.len()),
             Factor::Adjoint(w) => (COLS, w.len()),
         };
         let [least, most] = BLOCK_TILES;
@@ -141,21 +143,25 @@ impl<'a> Run<'a> {
 
     /// `m = v w` at a point.
     fn multiply(&self, block: &Block, point: usize, weights: &Weights) {
-        let [from, to] = self.pitch;
-        for panel in 0..weights.to.div_ceil(COLS) {
-            let w = weights.panel(point, panel);
-            for first in (0..block.tiles.len()).step_by(ROWS) {
-                let first = point * block.room + first;
-                let (v, m) = (block.v.at(first * from).cast_const(), block.m.at(first * to + panel * COLS));
-                let rows: [*const f32; ROWS] = std::array::from_fn(|i| v.wrapping_add(i * from));
-                let places: [*mut f32; ROWS] = std::array::from_fn(|i| m.wrapping_add(i * to));
-                // SAFETY: blocks are a multiple of ROWS tiles long, so that all rows exist; they hold `weights.from`
-                // values, the panel COLS times as many; the places are this task's.
-                unsafe {
-                    w.gather(rows.as_ptr(), 1, weights.from, Start::Zero, places.as_ptr(), COLS);
-                }
-            }
-        }
+        let ([from, to], rows) = (self.pitch, block.tiles.len());
+        let first = point * block.room;
+        let (v, m) = (block.v.at(first * from).cast_const(), block.m.at(first * to));
+        // Every pointer is inside: a block has room for its tiles.
+        let reads: [*const f32; MOST_TILES] = std::array::from_fn(|i| v.wrapping_add(i.min(rows) * from));
+        let places: [*mut f32; MOST_TILES] = std::array::from_fn(|i| m.wrapping_add(i.min(rows) * to));
+        let product = Product {
+            a: reads.as_ptr(),
+            step: 0,
+            rows,
+            taps: 1,
+            depth: weights.from,
+            pitch: weights.from * COLS,
+            start: Start::Zero,
+            y: places.as_ptr(),
+            cols: weights.to.next_multiple_of(COLS),
+        };
+        // SAFETY: rows hold `weights.from` values, a panel COLS times as many; the places are this task's, and whole panels.
+        unsafe { weights.point(point).gather(&product) };
     }
 
     /// `m^T = w v^T` at a point, with `w` as packed for the convolution itself.
@@ -165,11 +171,10 @@ impl<'a> Run<'a> {
         let depth = panels * COLS;
         let source = exchanged(point, weights.side);
         let columns = block.tiles.len().next_multiple_of(COLS);
-        let rows = weights.from.next_multiple_of(4 * ROWS); // of the lanes too
-        with_scratch((depth + rows) * columns, |scratch| {
+        with_scratch((depth + weights.from) * columns, |scratch| {
             let (right, product) = scratch.split_at_mut(depth * columns);
-            right.fill(0.0);
             for (first, right) in (0..columns).step_by(COLS).zip(right.chunks_exact_mut(depth * COLS)) {
+                right[weights.to * COLS..].fill(0.0); // what lies before is written next
                 // SAFETY: blocks are a multiple of COLS tiles long, so that `v` has as many from here on.
                 unsafe {
                     let v = block.v.at((point * block.room + first) * from);

@@ -83,6 +83,12 @@ impl Weights {
         self.values.len()
     }
 
+    /// `[panel of to][from][COLS]`.
+    pub fn point(&self, point: usize) -> Panel<'_> {
+        let len = self.to.div_ceil(COLS) * self.from * COLS;
+        self.values.panel(point * len, len)
+    }
+
     /// `[from][COLS]`.
     pub fn panel(&self, point: usize, panel: usize) -> Panel<'_> {
         let len = self.from * COLS;

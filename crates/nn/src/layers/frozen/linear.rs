@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::ops::{self, PackedConv};
+use crate::ops::{self, Activation, PackedConv};
 
 /// `y = x W^T + b`, [`ops::linear`].
 #[derive(Clone, Debug)]
@@ -31,6 +31,19 @@ impl Linear {
     pub fn forward_sequence(&self, x: Tensor<3>) -> Tensor<3> {
         let [b, l, c] = x.dims();
         let y = self.forward(x.reshape([b * l, c]));
+        let c_out = y.dims()[1];
+        y.reshape([b, l, c_out])
+    }
+
+    /// [`Self::forward`] and an activation. // [rows, c_out]
+    pub fn forward_activated(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        ops::linear_frozen_activated(x, &self.packed, activation)
+    }
+
+    /// [`Self::forward_sequence`] and an activation. // [batch, length, c_out]
+    pub fn forward_sequence_activated(&self, x: Tensor<3>, activation: Activation) -> Tensor<3> {
+        let [b, l, c] = x.dims();
+        let y = self.forward_activated(x.reshape([b * l, c]), activation);
         let c_out = y.dims()[1];
         y.reshape([b, l, c_out])
     }

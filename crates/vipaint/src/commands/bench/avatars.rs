@@ -10,7 +10,7 @@ use vipaint::{Error, Result, parse_noise};
 use vipaint_eval::attributes::{Benchmark, Row, Watch, markdown};
 
 use super::keep::Keep;
-use super::masks::contender;
+use super::masks::{contender, png};
 use crate::cli::BenchAvatars;
 use crate::commands::{Session, print_json, say};
 
@@ -46,6 +46,7 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
         portraits: &portraits,
         tasks: &tasks,
         contenders: &contenders,
+        alone: raw.alone,
         cost: raw.cost,
         cfg_scale: raw.cfg_scale,
         sigma_y: noise.sigma_y,
@@ -67,14 +68,18 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
     let shown = |row: &Row| format!("portrait {}, {}, {}: {:.1} s", row.portrait, row.task, row.method, row.seconds);
     let rows = keep.run(session, shown, |done, tick| benchmark.run(&earlier, &Watch { done, tick }))?;
     let (command, page) = (command(raw), markdown(&rows, &benchmark, &command(raw)));
-    let report = json!({ "command": command, "prior": prior.hash, "rows": rows });
+    let plain: Vec<Row> = rows.iter().map(|row| Row { images: Vec::new(), ..row.clone() }).collect();
+    let report = json!({ "command": command, "prior": prior.hash, "rows": plain });
     folder.write("avatars.json", &serde_json::to_vec(&report).unwrap_or_default())?;
-    folder.write("avatars.md", page.as_bytes())?;
+    folder.write("avatars.md", page.text.as_bytes())?;
+    for grid in &page.pictures {
+        folder.write(&grid.file, &png(grid, false)?)?;
+    }
     RowFile::remove(&folder, "avatars");
     if session.json {
         print_json(&report);
     } else {
-        say(&page);
+        say(&page.text);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +88,7 @@ pub fn run(raw: &BenchAvatars, session: &Session) -> Result<ExitCode> {
 fn command(raw: &BenchAvatars) -> String {
     format!(
         "cargo run --release -- bench avatars --prior {} --methods \"{}\" --skip {} --prompted {} --prompt-samples {} --portraits {} \
-         -n {} --cost {} --cfg-scale {} --noise {} --seed {} -o {}",
+         -n {} --alone {} --cost {} --cfg-scale {} --noise {} --seed {} -o {}",
         raw.prior,
         raw.methods,
         raw.skip,
@@ -91,6 +96,7 @@ fn command(raw: &BenchAvatars) -> String {
         raw.prompt_samples,
         raw.portraits,
         raw.samples,
+        raw.alone,
         raw.cost,
         raw.cfg_scale,
         raw.noise,

@@ -43,6 +43,7 @@ pub fn run(raw: &BenchDataset, session: &Session) -> Result<ExitCode> {
         raw.pictures,
         raw.take,
         raw.side,
+        raw.shrink,
         raw.std,
         raw.noise,
         raw.samples,
@@ -88,15 +89,31 @@ fn pictures(raw: &BenchDataset) -> Result<(Vec<Vec<f32>>, usize)> {
             (read, raw.side)
         }
     };
+    if raw.shrink == 0 || !side.is_multiple_of(raw.shrink) {
+        let problem = format!("must divide the pictures' side, {side}, not {}", raw.shrink);
+        return Err(Error::usage("--shrink", problem, "take 2"));
+    }
     // Evenly spaced: files are often ordered by class.
     let (n, take) = (all.len(), raw.take.clamp(1, all.len()));
-    Ok(((0..take).map(|i| all[i * n / take].0.clone()).collect(), side))
+    let picture = |i: usize| shrunk(&all[i * n / take].0, side, raw.shrink);
+    Ok(((0..take).map(picture).collect(), side / raw.shrink))
+}
+
+/// The means of a picture's blocks of `by` pixels a side.
+fn shrunk(picture: &[f32], side: usize, by: usize) -> Vec<f32> {
+    let mean = |row: usize, column: usize| {
+        let pixels = (0..by * by).map(|k| picture[(row * by + k / by) * side + column * by + k % by]);
+        pixels.sum::<f32>() / (by * by) as f32
+    };
+    let small = side / by;
+    (0..small * small).map(|i| mean(i / small, i % small)).collect()
 }
 
 /// The command that makes the page again.
 fn command(raw: &BenchDataset) -> String {
     let mut words = vec!["cargo run --release -- bench dataset".to_owned()];
     words.extend(raw.pictures.as_ref().map(|p| format!("--pictures {} --side {}", p.display(), raw.side)));
+    words.extend((raw.shrink > 1).then(|| format!("--shrink {}", raw.shrink)));
     words.push(format!(
         "--take {} --std {} --noise {} --masks {} --methods \"{}\" --count {} -n {} --cost {} --seed {} -o {}",
         raw.take,

@@ -6,15 +6,12 @@ use serde_json::json;
 use vipaint::save::{Folder, RowFile};
 use vipaint::{Error, Result, names};
 use vipaint_core::sampler::METHODS;
-use vipaint_eval::gmm::{Benchmark, Entry, Outcome, PRESETS, markdown};
+use vipaint_eval::gmm::{Benchmark, Entry, Outcome, PRESETS, REFERENCE, markdown};
 
 use super::Session;
 use super::keep::Keep;
 use crate::cli;
 use crate::commands::{print_json, say};
-
-/// The row whose leads the page shows.
-const REFERENCE: &str = "vipaint particles";
 
 pub fn run(raw: &cli::BenchGmm, session: &Session) -> Result<ExitCode> {
     let entries = chosen(&raw.methods)?;

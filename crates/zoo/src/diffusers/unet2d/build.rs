@@ -1,11 +1,14 @@
 //! The U-Net from its tensors. The loops are those in which the library numbers its blocks.
 
+use std::sync::Arc;
+
 use vipaint_nn::layers::frozen::Padding;
 
-use super::network::{Layer, UNet};
+use super::network::{Layer, Row, UNet};
 use super::{Config, DownBlock, Resampling, TimeScaleShift, UpBlock};
 use crate::blocks::{AttentionBlock, Change, Form, Names, ResBlock, group_norm};
 use crate::loader::{Loader, Shape, self_attention};
+use crate::recompute::Recompute;
 use crate::resample::Filter;
 use crate::time::frequencies;
 use crate::{Error, Result};
@@ -19,7 +22,10 @@ pub(super) fn network(config: &Config, loader: &Loader<'_>) -> Result<UNet> {
     let mut builder = Builder { config, sides, c: first, skips: vec![first] };
     let down = builder.down(&loader.at("down_blocks"))?;
     let middle = match config.mid_block_type {
-        Some(_) => builder.middle(&loader.at("mid_block"))?,
+        Some(_) => {
+            let at = loader.at("mid_block");
+            loader.part(builder.values(), || builder.middle(&at))?
+        }
         None => Vec::new(),
     };
     let up = builder.up(&loader.at("up_blocks"))?;
@@ -38,9 +44,10 @@ pub(super) fn network(config: &Config, loader: &Loader<'_>) -> Result<UNet> {
             .transpose()?,
         conv_in,
         down,
-        middle,
+        middle: Arc::new(Row(middle)),
         up,
         norm,
+        recompute: Recompute::default(),
         conv_out: loader.conv("conv_out", Shape::same(first, config.out_channels, 3, sides))?,
         config: config.clone(),
     })
@@ -57,6 +64,11 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// Values of the features at this point.
+    fn values(&self) -> usize {
+        self.c * self.sides[0] * self.sides[1]
+    }
+
     fn residual(&mut self, loader: &Loader<'_>, c: usize, change: Change, scale: f64) -> Result<Layer> {
         let (config, c_in, sides) = (self.config, self.c, self.sides);
         (self.c, self.sides) = (c, change.sides(sides));
@@ -101,16 +113,18 @@ impl Builder<'_> {
         Ok(layers)
     }
 
-    fn down(&mut self, loader: &Loader<'_>) -> Result<Vec<Vec<Layer>>> {
+    fn down(&mut self, loader: &Loader<'_>) -> Result<Vec<Arc<Row>>> {
         let (config, mut steps) = (self.config, Vec::new());
         for (level, (kind, c)) in config.down_block_types.iter().zip(&config.block_out_channels).enumerate() {
             let (at, attends) = (loader.at(level), *kind == DownBlock::AttnDownBlock2D);
             for i in 0..config.layers_per_block {
-                steps.push(self.stage(&at, i, *c, attends)?);
+                let row = loader.part(self.values(), || self.stage(&at, i, *c, attends))?;
+                steps.push(Arc::new(Row(row)));
                 self.skips.push(self.c);
             }
             if level + 1 < config.block_out_channels.len() {
-                steps.push(vec![self.halve(&at.at("downsamplers.0"), attends)?]);
+                let layer = self.halve(&at.at("downsamplers.0"), attends)?;
+                steps.push(Arc::new(Row(vec![layer])));
                 self.skips.push(self.c);
             }
         }
@@ -150,18 +164,21 @@ impl Builder<'_> {
         Ok(layers)
     }
 
-    fn up(&mut self, loader: &Loader<'_>) -> Result<Vec<Vec<Layer>>> {
+    fn up(&mut self, loader: &Loader<'_>) -> Result<Vec<Arc<Row>>> {
         let (config, mut steps) = (self.config, Vec::new());
         let channels = config.block_out_channels.iter().rev();
         for (level, (kind, c)) in config.up_block_types.iter().zip(channels).enumerate() {
             let (at, attends) = (loader.at(level), *kind == UpBlock::AttnUpBlock2D);
             for i in 0..=config.layers_per_block {
                 self.c += self.skips.pop().unwrap_or(0); // one was pushed for each of these blocks
-                let mut layers = self.stage(&at, i, *c, attends)?;
-                if i == config.layers_per_block && level + 1 < config.block_out_channels.len() {
-                    layers.push(self.double(&at.at("upsamplers.0"), attends)?);
-                }
-                steps.push(layers);
+                let row = loader.part(self.values(), || {
+                    let mut layers = self.stage(&at, i, *c, attends)?;
+                    if i == config.layers_per_block && level + 1 < config.block_out_channels.len() {
+                        layers.push(self.double(&at.at("upsamplers.0"), attends)?);
+                    }
+                    Ok(layers)
+                })?;
+                steps.push(Arc::new(Row(row)));
             }
         }
         Ok(steps)

@@ -1,13 +1,16 @@
 //! The U-Net's forward pass.
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::silu;
+use vipaint_nn::ops::{Activation, silu};
 
 use super::Config;
 use crate::Network;
 use crate::blocks::{AttentionBlock, ResBlock};
+use crate::recompute::Recompute;
 use crate::time::waves;
 
 /// What the blocks are made of.
@@ -28,12 +31,13 @@ pub struct UNet {
     pub(super) classes: Option<Tensor<2>>,
     pub(super) conv_in: Conv2d,
     /// Steps whose results are kept for the way up.
-    pub(super) down: Vec<Vec<Layer>>,
-    pub(super) middle: Vec<Layer>,
+    pub(super) down: Vec<Arc<Row>>,
+    pub(super) middle: Arc<Row>,
     /// Steps that each read one of them.
-    pub(super) up: Vec<Vec<Layer>>,
+    pub(super) up: Vec<Arc<Row>>,
     pub(super) norm: GroupNorm,
     pub(super) conv_out: Conv2d,
+    pub(super) recompute: Recompute,
 }
 
 impl Layer {
@@ -43,6 +47,22 @@ impl Layer {
             Self::Attention(block) => block.forward(x),
             Self::Resize(conv) => conv.forward(x),
         }
+    }
+}
+
+/// Layers one after another.
+#[derive(Debug)]
+pub(super) struct Row(pub Vec<Layer>);
+
+impl Row {
+    /// `embedding` is `[batch, embedding]`.
+    fn forward(&self, embedding: &Tensor<2>, x: Tensor<4>) -> Tensor<4> {
+        self.0.iter().fold(x, |x, layer| layer.forward(x, embedding))
+    }
+
+    /// Whether anything of it is held for a gradient: convolutions need nothing but their weights.
+    fn holds(&self) -> bool {
+        !self.0.iter().all(|layer| matches!(layer, Layer::Resize(_)))
     }
 }
 
@@ -56,7 +76,7 @@ impl UNet {
     fn embedding(&self, time: &[f64], conditions: &[Condition], device: &Device) -> Tensor<2> {
         let [first, second] = &self.time;
         let time = waves(time, &self.frequencies, !self.config.flip_sin_to_cos, device);
-        let time = second.forward(silu(first.forward(time)));
+        let time = second.forward(first.forward_activated(time, Activation::Silu));
         silu(match &self.classes {
             Some(table) => {
                 let row = |c: &Condition| table.clone().narrow(0, c.class.unwrap_or(0), 1); // `check` asks for one
@@ -87,20 +107,30 @@ impl Network for UNet {
     }
 
     fn forward(&self, x: Tensor<4>, time: &[f64], conditions: &[Condition]) -> Tensor<4> {
-        let embedding = self.embedding(time, conditions, &x.device());
-        let run = |h: Tensor<4>, layers: &[Layer]| layers.iter().fold(h, |h, layer| layer.forward(h, &embedding));
+        let embedding = Arc::new(self.embedding(time, conditions, &self.recompute.device(&x)));
+        let run = |h: Tensor<4>, row: &Arc<Row>| {
+            if row.holds() {
+                self.recompute.run((row, &embedding), h, Row::forward)
+            } else {
+                row.forward(&embedding, h)
+            }
+        };
         let x = if self.config.center_input_sample { x * 2.0 - 1.0 } else { x };
         let mut h = self.conv_in.forward(x.permute([0, 2, 3, 1]));
         let mut skips = vec![h.clone()];
-        for layers in &self.down {
-            h = run(h, layers);
+        for row in &self.down {
+            h = run(h, row);
             skips.push(h.clone());
         }
         h = run(h, &self.middle);
-        for layers in &self.up {
+        for row in &self.up {
             let parts = std::iter::once(h).chain(skips.pop()).collect();
-            h = run(Tensor::cat(parts, 3), layers);
+            h = run(Tensor::cat(parts, 3), row);
         }
         self.conv_out.forward(self.norm.forward_silu(h)).permute([0, 3, 1, 2])
+    }
+
+    fn recompute(&self, on: bool) {
+        self.recompute.set(on);
     }
 }

@@ -5,17 +5,18 @@
 //! are means over elements instead of sums; `q(z_s | z_t)` above the top keypoint takes `alpha_{s|t_K}` where conditioning asks for
 //! `alpha_{t|s}`; and the data term is a weighted sum of distances instead of a likelihood.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use burn::tensor::{Device, Tensor};
 
-use super::bound::{TermTensors, sum_elements};
-use super::{FitOptions, PURPOSE_INIT, Posterior, Problem};
+use super::mean_elements;
 use crate::chain::{forward, reverse};
 use crate::operator::values;
+use crate::posterior::step::{Part, Shares};
+use crate::posterior::{FitOptions, PURPOSE_INIT, Posterior, Problem};
 use crate::prior::{Guidance, per_sample};
 use crate::schedule::Schedule;
-use crate::{Error, Level, Noise, Result, total};
+use crate::{Error, Level, Noise, Result};
 
 /// Curvature, ends (in units of T) and number of the grid from which times above the top keypoint are taken.
 const RHO: f64 = 7.0;
@@ -35,22 +36,24 @@ pub struct Draws {
     pub below: Vec<Tensor<4>>,
     /// Where the times above start, in [0, 1).
     pub u: f64,
+    /// Which of the samples these are, and of how many.
+    pub part: (Range<usize>, usize),
 }
 
 impl Draws {
-    /// From a seed, for `samples` paths.
-    pub fn new(q: &Posterior, samples: usize, (seed, purpose): (u64, u64)) -> Self {
+    /// From a seed, for a part of `samples` paths.
+    fn new(q: &Posterior, part: Range<usize>, samples: usize, (seed, purpose): (u64, u64)) -> Self {
         let device = q.top().mu.device().without_autodiff();
-        let mut noise = Noise::new(seed, purpose, 0..samples);
+        let mut noise = Noise::new(seed, purpose, part.clone());
         let mut normal = || noise.normal(q.shape(), &device);
         let (top, upper) = (normal(), normal());
         let below = (1..q.keypoints.len()).map(|_| normal()).collect();
         let u = Noise::new(seed, purpose, [samples]).uniform();
-        Self { top, upper, below, u: u.first().copied().unwrap_or_default() }
+        Self { top, upper, below, u: u.first().copied().unwrap_or_default(), part: (part, samples) }
     }
 }
 
-/// The loss's three terms, differentiable in `q`, `[1]` each and before the KL weights: the data term, the one between
+/// The loss's three terms for each path, differentiable in `q`, `[paths]` each and before the KL weights: the data term, the one between
 /// keypoints, and the one above the top keypoint. The data term is
 /// `options.l1 mean|y - A x_hat| + options.lpips LPIPS(y, A x_hat)` of the one-step estimate `x_hat`.
 ///
@@ -70,7 +73,7 @@ pub fn terms(
     let above = above(q, problem, guidance, &z_top, draws)?;
 
     let mut z = z_top;
-    let mut hierarchy = sum_elements(z.zeros_like());
+    let mut hierarchy = mean_elements(z.zeros_like());
     for k in 1..q.keypoints.len() {
         let x0_hat = prior.x0_hat_at(z.clone(), q.keypoints[k - 1].level, guidance)?;
         let hop = q.hop(k, z, x0_hat);
@@ -80,15 +83,14 @@ pub fn terms(
         z = hop.mean + std * draws.below[k - 1].clone();
     }
     let x_hat = prior.autoencoder.decode(prior.x0_hat_at(z, q.bottom().level, guidance)?);
-    Ok([total::mean(data(problem, options, x_hat)?), total::mean(hierarchy), above])
+    Ok([data(problem, options, x_hat)?, hierarchy, above])
 }
 
 /// The data term of each picture `[batch, c, h, w]`: `[batch]`.
 fn data(problem: &Problem, options: &FitOptions, x_hat: Tensor<4>) -> Result<Tensor<1>> {
     let y = problem.measurement.y.clone();
     let predicted = problem.measurement.operator.apply(x_hat);
-    let size = y.dims()[1..].iter().product::<usize>() as f64;
-    let distance = sum_elements((predicted.clone() - y.clone()).abs()) * (options.l1 / size);
+    let distance = mean_elements((predicted.clone() - y.clone()).abs()) * options.l1;
     if options.lpips > 0.0 {
         return Ok(distance + problem.perceptual()?.distance(predicted, y) * options.lpips);
     }
@@ -97,8 +99,7 @@ fn data(problem: &Problem, options: &FitOptions, x_hat: Tensor<4>) -> Result<Ten
 
 /// The start values' noise: of the top keypoint's `mu` with standard deviation `top`, of the lower ones' so that `mu` is a sample of
 /// `z_t` from the start value, as the original makes it although it multiplies `mu` by `alpha` again where it uses it.
-pub(super) fn disturb(q: &mut Posterior, top: f64, seed: u64, device: &Device) {
-    q.unit_top = true;
+pub(in crate::posterior) fn disturb(q: &mut Posterior, top: f64, seed: u64, device: &Device) {
     let shape = q.shape();
     for (k, keypoint) in q.keypoints.iter_mut().enumerate() {
         let noise = Noise::new(seed, PURPOSE_INIT, [k]).normal(shape, device);
@@ -136,18 +137,20 @@ pub(crate) fn refine(
     Ok(z)
 }
 
-/// [`terms`] in the signs of the bound's.
-pub(super) fn as_bound(
+/// What a part's paths add to the terms.
+pub(in crate::posterior) fn shares(
     q: &Posterior,
     problem: &Problem,
     guidance: &Guidance,
     options: &FitOptions,
     random: (u64, u64),
-) -> Result<TermTensors> {
-    let draws = Draws::new(q, options.mc_samples, random);
-    let [data, hierarchy, prior] = terms(q, problem, guidance, options, &draws)?;
-    let start = prior.zeros_like();
-    Ok(TermTensors { reconstruction: data * -1.0, hierarchy, prior, start })
+    part: &Part,
+) -> Result<Shares> {
+    let samples = options.mc_samples;
+    let draws = Draws::new(q, part.paths.clone(), samples, random);
+    let terms = terms(q, problem, guidance, options, &draws)?;
+    let [data, hierarchy, prior] = terms.map(|term| term / samples as f64);
+    Ok(Shares { reconstruction: Some(data * -1.0), hierarchy: Some(hierarchy), prior: Some(prior) })
 }
 
 /// The term above the top keypoint, one random time for each sample.
@@ -156,7 +159,9 @@ fn above(q: &Posterior, problem: &Problem, guidance: &Guidance, z_top: &Tensor<4
     let tau2 = (top.log_tau.clone() * 2.0).exp();
     // Below the schedule's own sigma the original gives NaN.
     let largest = values(&tau2).into_iter().fold(0.0, f32::max).sqrt().max(top.level.sigma as f32);
-    let (from, to) = times(&prior.schedule, f64::from(largest), draws.upper.dims()[0], draws.u)?;
+    let (part, samples) = &draws.part;
+    let (from, to) = times(&prior.schedule, f64::from(largest), *samples, draws.u)?;
+    let [from, to] = [from, to].map(|levels| levels[part.clone()].to_vec());
     let column = |levels: &[Level], f: &dyn Fn(&Level) -> f64| per_sample(levels, &draws.upper, f);
 
     // q(z_t | z_{t_K}), the variance at t_K being tau^2 and the signal's scale what is left of 1.
@@ -193,14 +198,13 @@ fn above(q: &Posterior, problem: &Problem, guidance: &Guidance, z_top: &Tensor<4
     let (prior_mean, prior_std) = back(z_hat, schedule);
     let prior_std = std.zeros_like() + prior_std;
     let weight = (prior.schedule.top().t + 1.0 - top.level.t) / 2.0;
-    Ok(total::mean(gap(mean - prior_mean, std, prior_std)) * weight)
+    Ok(gap(mean - prior_mean, std, prior_std) * weight)
 }
 
 /// What the original takes for `KL(N(m1, s1^2) || N(m2, s2^2))`, a mean over elements: `[batch]`.
 fn gap(means: Tensor<4>, s1: Tensor<4>, s2: Tensor<4>) -> Tensor<1> {
-    let size = means.dims()[1..].iter().product::<usize>() as f64;
     let ratio = s1 / s2.clone();
-    sum_elements(means.square() * s2.square() * 0.5 - ratio.clone().log() + ratio.square() * 0.5 - 0.5) / size
+    mean_elements(means.square() * s2.square() * 0.5 - ratio.clone().log() + ratio.square() * 0.5 - 0.5)
 }
 
 /// Neighbouring times of the grid above where the noise is `sigma`, one pair in each stratum.

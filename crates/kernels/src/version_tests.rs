@@ -1,9 +1,16 @@
-//! The portable version of every kernel against the one this processor runs (the same, where there is no other).
+//! The versions of every kernel that this processor runs, against the portable one.
 
 use crate::conv::{Conv, Frozen, forward, input_grad, weight_grad};
-use crate::simd::PORTABLE_ONLY;
-use crate::{Attention, GroupNorm, Tail};
-use std::sync::atomic::Ordering;
+use crate::{Attention, GroupNorm, Tail, Version};
+use std::sync::{Mutex, PoisonError};
+
+/// Runs `f` with nothing above a version; one such call at a time.
+pub(crate) fn in_version<T>(version: Version, f: impl FnOnce() -> T) -> T {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    version.limit();
+    f()
+}
 
 fn noise(len: usize) -> Vec<f32> {
     let mut state = len as u32;
@@ -79,15 +86,16 @@ fn results() -> Vec<(String, Vec<f32>)> {
 }
 
 #[test]
-fn portable_and_fast_versions_agree() {
-    let fast = results();
-    PORTABLE_ONLY.store(true, Ordering::Relaxed);
-    let portable = results();
-    for ((name, fast), (_, portable)) in fast.iter().zip(&portable) {
-        // They differ by the rounding of products, in sums of up to 2400 terms.
-        let size = fast.iter().fold(0f32, |max, x| max.max(x.abs()));
-        for (a, b) in fast.iter().zip(portable) {
-            assert!((a - b).abs() <= 3e-5 * size, "{name}: {a} and {b}");
+fn versions_agree() {
+    let of = |version: Version| in_version(version, results);
+    let portable = of(Version::Portable);
+    for version in Version::available().skip(1) {
+        for ((name, fast), (_, portable)) in of(version).iter().zip(&portable) {
+            // They differ by the rounding of products, in sums of up to 2400 terms.
+            let size = fast.iter().fold(0f32, |max, x| max.max(x.abs()));
+            for (a, b) in fast.iter().zip(portable) {
+                assert!((a - b).abs() <= 3e-5 * size, "{name} with {version:?}: {a} and {b}");
+            }
         }
     }
 }
