@@ -1,5 +1,5 @@
 //! Memory, estimated before the work starts: work is split so that it fits, features are computed again instead of being held if
-//! that is not enough, and what cannot fit is refused. None of it changes a result.
+//! that is not enough, and what cannot fit is refused. None of it changes a result on the CPU.
 
 use std::sync::OnceLock;
 
