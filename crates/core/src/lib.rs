@@ -21,6 +21,7 @@ pub mod prior;
 pub mod problem;
 pub mod sampler;
 pub mod schedule;
+mod total;
 
 pub use error::{Error, Result};
 pub use noise::Noise;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::noise::{Noise, stream};
 use crate::operator::{Operator, values};
-use crate::{Error, Result};
+use crate::{Error, Result, total};
 
 /// The noise's distribution, independent for each measured value.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -234,9 +234,9 @@ fn largest_eigenvalue(operator: &dyn Operator, mut x: Tensor<4>) -> f32 {
     const STEPS: usize = 40;
     let mut largest = 0.0f32;
     for _ in 0..STEPS {
-        let norm = x.clone().square().sum().sqrt().clamp_min(f32::MIN_POSITIVE);
+        let norm = total::sum(x.clone().square()).sqrt().clamp_min(f32::MIN_POSITIVE);
         let leaf = (x / norm.reshape([1, 1, 1, 1])).autodiff().require_grad();
-        let measured = operator.tangent(leaf.clone()).square().sum();
+        let measured = total::sum(operator.tangent(leaf.clone()).square());
         largest = largest.max(measured.clone().inner().into_scalar::<f32>());
         let mut gradients = (measured * 0.5).backward();
         match leaf.grad_remove(&mut gradients) {

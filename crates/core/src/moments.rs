@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operator::values;
 use crate::problem::Problem;
-use crate::{Error, Level, Result};
+use crate::{Error, Level, Result, total};
 
 /// How a likelihood of `z_t` is widened by what the denoiser does not know of `z_0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ impl Rows {
         let (batch, m) = (z.dims()[0], self.len());
         let mut cross = Vec::with_capacity(m);
         for row in &self.adjoint {
-            let norm = f64::from(row.clone().square().sum().into_scalar::<f32>()).sqrt();
+            let norm = f64::from(total::sum(row.clone().square()).into_scalar::<f32>()).sqrt();
             let step = STEP * level.sigma / norm;
             let moved = denoise(z.clone() + row.clone() * step)?;
             cross.push((moved - x0_hat.clone()) * (level.sigma.powi(2) / (level.alpha * step)));

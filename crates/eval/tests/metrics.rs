@@ -131,7 +131,9 @@ fn lpips_agrees_with_the_originals_in_value_and_gradient() {
         ("st-alex", LpipsKind::ShiftTolerantAlex, false),
         ("st-vgg", LpipsKind::ShiftTolerantVgg, false),
     ] {
-        perceptual(name, &expected[name], |sides| Lpips::new(kind, &Weights, &Weights, torchvision, sides).unwrap());
+        perceptual(name, &expected[name], |sides| {
+            Lpips::new(kind, &Weights, &Weights, torchvision, sides, &Device::flex()).unwrap()
+        });
     }
 }
 
@@ -145,7 +147,7 @@ fn the_gradient_is_finite_where_nothing_is_seen() {
             Ok(vec![value; shape.iter().product()])
         }
     }
-    let lpips = Lpips::new(LpipsKind::Alex, &Dead, &Dead, true, [35, 35]).unwrap();
+    let lpips = Lpips::new(LpipsKind::Alex, &Dead, &Dead, true, [35, 35], &Device::flex()).unwrap();
     let flat = Tensor::<4>::zeros([1, 3, 35, 35], &Device::flex());
     let leaf = flat.clone().autodiff().require_grad();
     let mut gradients = lpips.distance(leaf.clone(), (flat + 0.5).autodiff()).sum().backward();
@@ -157,7 +159,7 @@ fn the_gradient_is_finite_where_nothing_is_seen() {
 fn pictures_that_are_too_small_are_refused() {
     // Worked out backwards from the last stage's single pixel.
     for (kind, least) in [(LpipsKind::Alex, 31), (LpipsKind::ShiftTolerantAlex, 21)] {
-        let at = |side| Lpips::new(kind, &Weights, &Weights, true, [side, 64]);
+        let at = |side| Lpips::new(kind, &Weights, &Weights, true, [side, 64], &Device::flex());
         assert!(at(least).is_ok() && at(least - 1).is_err(), "{kind:?}");
         assert!(at(1).unwrap_err().to_string().contains("64x1"));
     }
@@ -193,7 +195,7 @@ fn published_weights_give_the_published_values() {
         let path = folder.join(format!("lpips-{name}.safetensors"));
         let weights = LpipsWeights::open::<vipaint_eval::Error>(&path, |_| panic!("it has its own heads")).unwrap();
         assert_eq!(weights.kind().name(), name);
-        perceptual(name, &expected[name], |sides| weights.at(sides).unwrap());
+        perceptual(name, &expected[name], |sides| weights.at(sides, &Device::flex()).unwrap());
     }
     let weights = Checkpoint::open(&folder.join("mobilenet-v2.safetensors")).unwrap();
     mobile(&MobileNet::new(&weights).unwrap(), &expected["mobilenet"]);

@@ -26,14 +26,14 @@ pub enum Part {
     Encoder,
 }
 
-/// Runs the check: the bytes of a safetensors file in, and out. `name` is the input's, for messages.
+/// Runs the check on a device: the bytes of a safetensors file in, and out. `name` is the input's, for messages.
 ///
 /// # Errors
 /// [`Error::Input`] when the prior or the input is not what it should be.
-pub fn check(prior: &Source, part: Part, input: &[u8], name: &str) -> Result<Vec<u8>> {
-    let Open { prior, raw } = prior.open()?;
+pub fn check(prior: &Source, device: &Device, part: Part, input: &[u8], name: &str) -> Result<Vec<u8>> {
+    let Open { prior, raw } = prior.open(device)?;
     let file = SafeTensors::deserialize(input).map_err(|e| wrong(name, format!("is not a safetensors file ({e})")))?;
-    let input = Input { file, name };
+    let input = Input { file, name, device };
     input.only(match part {
         Part::Denoiser => &["z_t", "sigma", "t", "class", "context", "pooled", "v"],
         Part::Decoder => &["z", "v"],
@@ -118,6 +118,7 @@ fn product(prior: &Prior, leaf: &Tensor<4>, result: Tensor<4>, v: Tensor<4>) -> 
 struct Input<'a> {
     file: SafeTensors<'a>,
     name: &'a str,
+    device: &'a Device,
 }
 
 fn wrong(name: &str, problem: impl Into<String>) -> Error {
@@ -148,7 +149,7 @@ impl Input<'_> {
         let found = self.floats(tensor)?.ok_or_else(|| wrong(self.name, format!("has no tensor {tensor}")))?;
         match found {
             (shape, values) if shape.len() == 4 && shape[0] > 0 && shape[1..] == [c, h, w] => {
-                Ok(Tensor::from_data(TensorData::new(values, [shape[0], c, h, w]), &Device::flex()))
+                Ok(Tensor::from_data(TensorData::new(values, [shape[0], c, h, w]), self.device))
             }
             (shape, _) => Err(wrong(self.name, format!("has {tensor} of shape {shape:?}, not [B, {c}, {h}, {w}]"))),
         }
@@ -158,7 +159,7 @@ impl Input<'_> {
         match self.floats("v")? {
             None => Ok(None),
             Some((shape, values)) if shape == dims => {
-                Ok(Some(Tensor::from_data(TensorData::new(values, dims), &Device::flex())))
+                Ok(Some(Tensor::from_data(TensorData::new(values, dims), self.device)))
             }
             Some((shape, _)) => Err(wrong(self.name, format!("has v of shape {shape:?}, not {dims:?}"))),
         }

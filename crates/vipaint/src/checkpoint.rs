@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use burn::tensor::Device;
 use serde_json::{Value, json};
 use vipaint_zoo::formats::Checkpoint;
 use vipaint_zoo::presets::{PRESETS, Preset};
@@ -77,14 +78,14 @@ impl Place {
         !self.path.is_dir() && Checkpoint::open(&self.path).is_ok_and(own)
     }
 
-    /// Loads a checkpoint.
+    /// Loads a checkpoint onto a device.
     ///
     /// # Errors
     /// [`Error::Input`] says why it cannot be used.
-    pub(crate) fn load(&self) -> Result<Loaded> {
+    pub(crate) fn load(&self, device: &Device) -> Result<Loaded> {
         let opened = self.open()?;
         let recognised = self.recognise(&opened)?;
-        let loaded = if self.half { recognised.load_halved() } else { recognised.load() };
+        let loaded = if self.half { recognised.load_halved(device) } else { recognised.load(device) };
         loaded.map_err(|error| self.refuse(Some(&opened), &error))
     }
 

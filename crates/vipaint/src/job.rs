@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use serde::Serialize;
 use vipaint_core::event::Observer;
 use vipaint_core::measurement::{Likelihood, Measurement};
@@ -297,7 +297,7 @@ impl Outcome {
 
 /// `y`, with the picture's values brought to the prior's range.
 fn measure(workspace: &Workspace, prior: &Prior, noise: Likelihood) -> Result<Measurement> {
-    let device = Device::flex();
+    let device = prior.device.clone();
     let shape = prior.autoencoder.image_shape(prior.shape());
     let [channels, height, width] = shape;
     let (low, high) = prior.value_range;

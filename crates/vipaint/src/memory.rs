@@ -1,10 +1,12 @@
 //! Memory, estimated before the work starts: work is split so that it fits, features are computed again instead of being held if
-//! that is not enough, and what cannot fit is refused. None of it changes a result.
+//! that is not enough, and what cannot fit is refused. None of it changes a result on the CPU.
 
 use std::sync::OnceLock;
 
+use burn::tensor::Device;
 use vipaint_core::posterior::{FitOptions, Objective, Together};
 use vipaint_core::prior::{Footprint, Prior};
+use vipaint_nn::device::is_cpu;
 
 use crate::error::{Error, Result};
 
@@ -45,9 +47,10 @@ fn kilobytes(file: &str, key: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// What may be used.
-fn room() -> u64 {
-    LIMIT.get().copied().unwrap_or_else(|| available().map_or(u64::MAX, |bytes| bytes / PART))
+/// What may be used. What other devices than the CPU have is only known when it is used up, unless the user said it.
+fn room_on(device: &Device) -> u64 {
+    let free = || if is_cpu(device) { available() } else { None };
+    LIMIT.get().copied().unwrap_or_else(|| free().map_or(u64::MAX, |bytes| bytes / PART))
 }
 
 /// What a sample takes, from a call of the denoiser to its gradient.
@@ -108,21 +111,23 @@ pub struct Plan {
     pub recompute: bool,
     /// What features take at most, in bytes.
     pub features: u64,
-    /// The process's size before.
+    /// The process's size before; 0 if features are on another device.
     pub before: u64,
 }
 
 impl Plan {
-    /// How to do some work in the room there is.
+    /// How to do some work in the room there is on the prior's device.
     ///
     /// # Errors
     /// [`Error::Resource`] when there is no way.
     pub(crate) fn new(work: Work<'_>) -> Result<Self> {
-        Self::within(room(), work)
+        Self::within(room_on(&work.prior.device), work)
     }
 
     fn within(room: u64, work: Work<'_>) -> Result<Self> {
-        Self::with(false, room, work).or_else(|_| Self::with(true, room, work))
+        let plan = Self::with(false, room, work);
+        // Only the CPU's kernels can compute features again.
+        if plan.is_err() && is_cpu(&work.prior.device) { Self::with(true, room, work) } else { plan }
     }
 
     fn with(recompute: bool, room: u64, Work { prior, fit, draw }: Work<'_>) -> Result<Self> {
@@ -131,7 +136,7 @@ impl Plan {
             batch: 1,
             recompute,
             features: 0,
-            before: resident().unwrap_or_default(),
+            before: if is_cpu(&prior.device) { resident().unwrap_or_default() } else { 0 },
         };
         let remedy =
             "close other programs, take weights in half precision or a smaller prior, or allow more with --memory";
@@ -170,7 +175,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The process's size at its largest, estimated.
+    /// The process's size at its largest, estimated; on another device, what features take there.
     pub fn peak(&self) -> u64 {
         self.before.saturating_add(self.features)
     }
@@ -208,7 +213,6 @@ fn short(what: &str, needed: u64, room: u64, remedy: &str) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use burn::tensor::Device;
     use vipaint_core::Schedule;
     use vipaint_core::prior::analytic::Gaussian;
 

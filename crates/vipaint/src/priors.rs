@@ -4,9 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use burn::tensor::Device;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
+use vipaint_nn::device::is_cpu;
 use vipaint_zoo::presets::Preset;
 use vipaint_zoo::{Header, Loaded, Network, Parameterization, exec, text_unet};
 
@@ -126,20 +128,32 @@ impl Source {
         Self::named(&format!("{}{}", path.display(), remote.suffix()))
     }
 
-    /// Loads the prior.
+    /// Loads the prior onto the CPU.
     ///
     /// # Errors
     /// [`Error::Input`] when it cannot be read or is damaged, or when an external program fails.
     pub fn load(&self) -> Result<Prior> {
-        Ok(self.open()?.prior)
+        self.load_on(&Device::flex())
     }
 
-    /// Loads the prior with its raw network, where there is one.
+    /// Loads the prior onto a device.
     ///
     /// # Errors
-    /// As [`Self::load`].
-    pub fn open(&self) -> Result<Open> {
+    /// As [`Self::load`], and [`Error::Usage`] for an external program, which has a device of its own.
+    pub fn load_on(&self, device: &Device) -> Result<Prior> {
+        Ok(self.open(device)?.prior)
+    }
+
+    /// Loads the prior onto a device with its raw network, where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::load_on`].
+    pub fn open(&self, device: &Device) -> Result<Open> {
         match self {
+            Self::Exec(_) if !is_cpu(device) => {
+                let problem = "an external program computes where it likes, and all else is fast on the cpu";
+                return Err(Error::usage("--device", problem, "leave it out with exec:"));
+            }
             Self::Exec(command) => {
                 let failed = |error: exec::ExecError| {
                     let remedy = "see docs/exec.md for what the program should do";
@@ -148,15 +162,15 @@ impl Source {
                 let prior = exec::load(command, exec_timeout()?).map_err(failed)?;
                 return Ok(Open { prior, raw: None });
             }
-            Self::Hub(_) => return self.local()?.open(),
-            Self::File(place) if !place.is_own() => return place.load().map(Open::from),
+            Self::Hub(_) => return self.local()?.open(device),
+            Self::File(place) if !place.is_own() => return place.load(device).map(Open::from),
             Self::Embedded(_) | Self::File(_) => {}
         }
         let (bytes, refused) = (self.bytes()?, |error| refuse(&self.name(), &error));
         if text_unet::is_text_prior(&bytes).map_err(refused)? {
-            return text_unet::open_bytes(&bytes).map(Open::from).map_err(refused);
+            return text_unet::open_bytes_on(&bytes, device).map(Open::from).map_err(refused);
         }
-        vipaint_zoo::open_bytes(&bytes).map(Open::from).map_err(refused)
+        vipaint_zoo::open_bytes_on(&bytes, device).map(Open::from).map_err(refused)
     }
 
     /// What a prior's network is made of, without its weights.

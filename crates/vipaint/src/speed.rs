@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vipaint_core::Schedule;
 use vipaint_core::prior::{Condition, Prior};
+use vipaint_nn::device::name;
 use vipaint_zoo::{Inventory, Loader, RandomWeights, Source as _, presets::Preset};
 
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ use crate::priors::{EMBEDDED, MadeOf, Open, Source, refuse};
 pub struct Ask {
     /// An embedded name, a file, or with random weights the name of a known architecture.
     pub prior: String,
+    /// Where.
+    pub device: Device,
     /// Samples of a call.
     pub batch: usize,
     /// Side of `z`; by default the prior's own.
@@ -103,7 +106,7 @@ fn loaded(ask: &Ask) -> Result<Value> {
     }
     let source = Source::named(&ask.prior)?;
     let start = Instant::now();
-    let Open { prior, raw } = source.open()?;
+    let Open { prior, raw } = source.open(&ask.device)?;
     let load = Load::since(start);
     let Some(raw) = raw else {
         let problem = format!("the network of {} cannot be measured", prior.name);
@@ -138,7 +141,7 @@ fn random(ask: &Ask) -> Result<Value> {
         MadeOf::Text(header) => {
             let header = ask.size.map_or_else(|| (*header).clone(), |size| header.as_ref().clone().with_side(size));
             let start = Instant::now();
-            let opened = header.random().map_err(refused)?;
+            let opened = header.random(&ask.device).map_err(refused)?;
             return whole(ask, &opened.prior, &MadeOf::Text(Box::new(header)), &Load::since(start));
         }
     };
@@ -149,8 +152,8 @@ fn random(ask: &Ask) -> Result<Value> {
     let shape = header.network.shape();
     let cost = Cost::part(&MadeOf::Network(Box::new(header.clone())), ask.decode).map_err(refused)?;
     let cost = cost.ok_or_else(|| no_decoder(&ask.prior))?;
-    let (weights, device) = (RandomWeights::default(), Device::flex());
-    let loader = Loader::new(&weights, &device);
+    let weights = RandomWeights::default();
+    let loader = Loader::new(&weights, &ask.device);
     let loader = if ask.half_weights { loader.halved() } else { loader };
     let start = Instant::now();
     if let Some(config) = header.autoencoder.as_ref().filter(|_| ask.decode) {
@@ -197,12 +200,19 @@ impl Load {
 fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'_>) -> Result<Value> {
     let noise = RandomWeights { seed: 1 };
     let z = noise.tensor("z", &[ask.batch, c * h * w, 1]).map_err(|error| refuse(&ask.prior, &error))?;
-    let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &Device::flex());
+    let z = Tensor::<4>::from_data(TensorData::new(z, [ask.batch, c, h, w]), &ask.device);
     // The first calls pack what is packed late, and warm the caches.
     let v = call(z.clone())?;
     with_vjp(call, &z, &v)?;
-    let forward = median(ask.rounds, || call(z.clone()).map(drop))?;
-    let forward_vjp = median(ask.rounds, || with_vjp(call, &z, &v))?;
+    finished(ask)?;
+    let forward = median(ask.rounds, || {
+        call(z.clone())?;
+        finished(ask)
+    })?;
+    let forward_vjp = median(ask.rounds, || {
+        with_vjp(call, &z, &v)?;
+        finished(ask)
+    })?;
     Ok(json!({
         "prior": ask.prior,
         "part": if ask.decode { "decoder" } else { "denoiser" },
@@ -212,6 +222,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'
         "shape": [c, h, w],
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
+        "device": name(&ask.device),
         "threads": rayon::current_num_threads(),
         "rounds": ask.rounds,
         "load_ms": load.ms,
@@ -224,6 +235,15 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'
     }))
 }
 
+/// Waits for what a device was told to do.
+fn finished(ask: &Ask) -> Result<()> {
+    ask.device.sync().map_err(|error| Error::Resource {
+        what: "--device".into(),
+        problem: format!("the device failed ({error})"),
+        remedy: "lower --batch or --size, or leave the option out".into(),
+    })
+}
+
 fn with_vjp(call: &Call<'_>, z: &Tensor<4>, v: &Tensor<4>) -> Result<()> {
     let leaf = z.clone().autodiff().require_grad();
     let mut gradients = (call(leaf.clone())? * v.clone().autodiff()).sum().backward();
@@ -232,11 +252,11 @@ fn with_vjp(call: &Call<'_>, z: &Tensor<4>, v: &Tensor<4>) -> Result<()> {
 }
 
 /// The median time in milliseconds.
-fn median<E: Into<Error>>(rounds: usize, mut work: impl FnMut() -> std::result::Result<(), E>) -> Result<f64> {
+fn median(rounds: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let start = Instant::now();
-        work().map_err(Into::into)?;
+        work()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use vipaint::save::Folder;
-use vipaint::{Amount, Error, Preset, Result, Settings, memory, names, parse_noise, picture, priors};
+use vipaint::{Amount, Error, Preset, Result, Settings, memory, parse_noise, picture, priors};
 
 use vipaint_core::operator::Shrink;
 
@@ -87,25 +87,8 @@ pub fn writable(option: &str, path: &Path) -> Result<Folder> {
     Folder::open_for(option, folder)
 }
 
-/// Checks the device and sets the number of threads.
+/// Sets the number of threads.
 pub fn machine(raw: &cli::Machine) -> Result<()> {
-    const DEVICES: [&str; 5] = ["cpu", "vulkan", "cuda", "metal", "rocm"];
-    let kind = raw.device.split(':').next().unwrap_or_default();
-    if !DEVICES.contains(&kind) {
-        let remedy = match names::nearest(kind, DEVICES) {
-            Some(device) => format!("did you mean {device}?"),
-            None => format!("known: {}", DEVICES.join(", ")),
-        };
-        return Err(Error::usage("--device", format!("there is no device {:?}", raw.device), remedy));
-    }
-    if kind == "cpu" && raw.device != "cpu" {
-        let problem = format!("{} names one of several, and there is only one cpu", raw.device);
-        return Err(Error::usage("--device", problem, "use --device cpu, and --threads for a part of it"));
-    }
-    if raw.device != "cpu" {
-        let problem = format!("{} needs the cargo feature `{kind}`, which this build does not have", raw.device);
-        return Err(Error::usage("--device", problem, "use --device cpu"));
-    }
     if let Some(gib) = raw.memory {
         if !(gib > 0.0 && gib <= 1e6) {
             return Err(Error::usage(

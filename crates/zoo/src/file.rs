@@ -27,27 +27,36 @@ pub fn load_file(path: &Path) -> Result<Prior> {
     load_bytes(&bytes)
 }
 
-/// Reads a prior from the bytes of its file; its name is the one in the description, its hash the first 16 hexadecimal
+/// Reads a prior from the bytes of its file, onto the CPU; its name is the one in the description, its hash the first 16 hexadecimal
 /// digits of the bytes' SHA-256.
 ///
 /// # Errors
 /// As [`load_file`].
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
-    if text_unet::is_text_prior(bytes)? {
-        return text_unet::load_bytes(bytes);
-    }
-    Ok(open_bytes(bytes)?.prior)
+    load_bytes_on(bytes, &Device::flex())
 }
 
-/// As [`load_bytes`], for a prior that reads no text.
+/// [`load_bytes`] with the weights on a device.
 ///
 /// # Errors
 /// As [`load_file`].
-pub fn open_bytes(bytes: &[u8]) -> Result<Loaded> {
-    let (header, mut network) = decode(bytes)?;
+pub fn load_bytes_on(bytes: &[u8], device: &Device) -> Result<Prior> {
+    if text_unet::is_text_prior(bytes)? {
+        return Ok(text_unet::open_bytes_on(bytes, device)?.prior);
+    }
+    Ok(open_bytes_on(bytes, device)?.prior)
+}
+
+/// As [`load_bytes_on`], for a prior that reads no text.
+///
+/// # Errors
+/// As [`load_file`].
+pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Loaded> {
+    let (header, mut network) = decode_on(bytes, device)?;
     network.pack();
     let network: Arc<dyn Network> = Arc::new(network);
     let mut prior = with_network(header.clone(), network.clone());
+    prior.device = device.clone();
     prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(Loaded { header, network, prior })
 }
@@ -77,7 +86,7 @@ pub fn assemble(header: Header, source: &dyn Source) -> Result<Loaded> {
     assemble_from(header, &Loader::new(source, &Device::flex()))
 }
 
-/// [`assemble`] with a loader, which may keep weights in half precision ([`Loader::halved`]).
+/// [`assemble`] with a loader, which may put weights on another device and keep them in half precision ([`Loader::halved`]).
 ///
 /// # Errors
 /// As there.
@@ -85,6 +94,7 @@ pub fn assemble_from(header: Header, loader: &Loader<'_>) -> Result<Loaded> {
     let (network, autoencoder) = header.build(loader)?;
     let mut prior = with_network(header.clone(), network.clone());
     prior.footprint = Some(footprint(&header)?);
+    prior.device = loader.device().clone();
     if let Some(autoencoder) = autoencoder {
         prior.autoencoder = Arc::new(autoencoder);
     }
@@ -117,16 +127,19 @@ pub fn with_network(header: Header, network: Arc<dyn Network>) -> Prior {
 /// # Errors
 /// As [`load_file`].
 pub fn decode(bytes: &[u8]) -> Result<(Header, UNet)> {
+    decode_on(bytes, &Device::flex())
+}
+
+fn decode_on(bytes: &[u8], device: &Device) -> Result<(Header, UNet)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let json = metadata.metadata().as_ref().and_then(|m| m.get(MAGIC_KEY));
     let header = Header::from_json(json.ok_or_else(|| Error::Header("is missing".into()))?)?;
     let Family::Unet(config) = &header.network else {
         return Err(Error::Header("network: prior files hold the family `unet` only".into()));
     };
-    let device = Device::flex();
-    let blank = config.blank(&device)?;
+    let blank = config.blank(device)?;
     let values = read_weights(bytes, &weights::entries(&blank))?;
-    Ok((header, weights::scatter(blank, &values, &device)))
+    Ok((header, weights::scatter(blank, &values, device)))
 }
 
 /// A prior file with f16 weights; `values` are the network's weights in the order of `entries`.

@@ -31,7 +31,8 @@ mod weights_file;
 
 pub use error::{Error, Result};
 pub use file::{
-    Loaded, MAGIC_KEY, assemble, assemble_from, decode, encode, load_bytes, load_file, open_bytes, prior, with_network,
+    Loaded, MAGIC_KEY, assemble, assemble_from, decode, encode, load_bytes, load_bytes_on, load_file, open_bytes_on,
+    prior, with_network,
 };
 pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
 pub use loader::{Inventory, Loader, Parts, Shape};

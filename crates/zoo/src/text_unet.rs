@@ -209,34 +209,34 @@ impl Header {
         self
     }
 
-    /// The prior of these weights, which are those of [`Self::entries`], frozen; without a hash.
+    /// The prior of these weights, which are those of [`Self::entries`], frozen, on the CPU; without a hash.
     ///
     /// # Errors
     /// As [`Config::validate`].
     pub fn prior(&self, values: &[f32]) -> Result<Prior> {
-        Ok(self.open(values)?.prior)
+        Ok(self.open(values, &Device::flex())?.prior)
     }
 
-    /// The same with random weights.
+    /// The same with random weights, on a device.
     ///
     /// # Errors
     /// As [`Config::validate`].
-    pub fn random(&self) -> Result<Opened> {
+    pub fn random(&self, device: &Device) -> Result<Opened> {
         let source = crate::RandomWeights::default();
         let values =
             self.entries()?.iter().map(|entry| source.tensor(&entry.name, &entry.shape)).collect::<Result<Vec<_>>>()?;
-        self.open(&values.concat())
+        self.open(&values.concat(), device)
     }
 
-    fn open(&self, values: &[f32]) -> Result<Opened> {
-        let device = Device::flex();
-        let blank = self.network.blank(&device)?;
+    fn open(&self, values: &[f32], device: &Device) -> Result<Opened> {
+        let blank = self.network.blank(device)?;
         let count: usize = weights::entries(&blank).iter().map(Entry::len).sum();
-        let mut network = weights::scatter(blank, &values[..count], &device);
-        let mut autoencoder = weights::scatter(self.autoencoder.blank(&device)?, &values[count..], &device);
+        let mut network = weights::scatter(blank, &values[..count], device);
+        let mut autoencoder = weights::scatter(self.autoencoder.blank(device)?, &values[count..], device);
         network.unet.pack();
         autoencoder.pack();
-        let reader = Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text });
+        let reader =
+            Arc::new(TextReader { config: self.network.text.clone(), encoder: network.text, device: device.clone() });
         let nothing = reader.embed("").context;
         let network: Arc<dyn Network> = Arc::new(TextNetwork { unet: network.unet, nothing });
         let denoiser = Arc::new(Edm::new(network.clone(), self.sigma_data));
@@ -246,6 +246,7 @@ impl Header {
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
         prior.text = Some(reader);
+        prior.device = device.clone();
         Ok(Opened { header: self.clone(), network, prior })
     }
 }
@@ -279,21 +280,21 @@ pub fn header(bytes: &[u8]) -> Result<Header> {
     Header::from_json(json.ok_or_else(|| Error::Header("is missing".into()))?)
 }
 
-/// Reads a prior from the bytes of its file.
+/// Reads a prior from the bytes of its file, onto the CPU.
 ///
 /// # Errors
 /// [`Error`] says what the file lacks or has wrong.
 pub fn load_bytes(bytes: &[u8]) -> Result<Prior> {
-    Ok(open_bytes(bytes)?.prior)
+    Ok(open_bytes_on(bytes, &Device::flex())?.prior)
 }
 
-/// As [`load_bytes`], with the raw network.
+/// As [`load_bytes`], onto a device and with the raw network.
 ///
 /// # Errors
 /// As there.
-pub fn open_bytes(bytes: &[u8]) -> Result<Opened> {
+pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Opened> {
     let header = header(bytes)?;
-    let mut opened = header.open(&read_weights(bytes, &header.entries()?)?)?;
+    let mut opened = header.open(&read_weights(bytes, &header.entries()?)?, device)?;
     opened.prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(opened)
 }
@@ -303,12 +304,14 @@ pub fn open_bytes(bytes: &[u8]) -> Result<Opened> {
 struct TextReader {
     config: text::Config,
     encoder: text::Encoder,
+    /// Where the encoder is.
+    device: Device,
 }
 
 impl TextReader {
     fn embed(&self, text: &str) -> ReadText {
         let tokens = self.config.tokenize(text);
-        let embedded = self.encoder.forward(&[tokens.ids], &Device::flex());
+        let embedded = self.encoder.forward(&[tokens.ids], &self.device);
         let shape = [self.config.length, self.config.width];
         let values = embedded.into_data().iter::<f32>().collect();
         let context = Context { tokens: values, shape, pooled: Vec::new() };

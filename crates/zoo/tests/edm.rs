@@ -3,7 +3,7 @@
 mod compare;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use compare::{any_json, changed, fixtures, path};
+use compare::{any_json, changed, device, fixtures, path};
 use proptest::prelude::*;
 use serde_json::json;
 use vipaint_core::Level;
@@ -11,13 +11,13 @@ use vipaint_core::prior::{Condition, Prior};
 use vipaint_zoo::edm::{Config, METADATA_KEY, header};
 use vipaint_zoo::presets::{PRESETS, Preset};
 use vipaint_zoo::recognise::{self, Opened};
-use vipaint_zoo::{Family, Loader, Network, Preconditioning, RandomWeights, assemble};
+use vipaint_zoo::{Family, Loader, Network, Preconditioning, RandomWeights, assemble, assemble_from};
 
 #[test]
 fn networks_are_those_of_the_original_code() {
     for fixture in fixtures("edm") {
         let header = header(&fixture.name, fixture.metadata(METADATA_KEY)).unwrap();
-        let device = Device::flex();
+        let device = device();
         let network = header.network.build(&Loader::new(&RandomWeights::default(), &device)).unwrap();
         let conditions = fixture.conditions();
         network.check(&conditions).unwrap();
@@ -32,7 +32,7 @@ fn networks_are_those_of_the_original_code() {
 fn denoisers_are_those_of_the_original_code() {
     for fixture in fixtures("edm") {
         let header = header(&fixture.name, fixture.metadata(METADATA_KEY)).unwrap();
-        let prior = assemble(header, &RandomWeights::default()).unwrap().prior;
+        let prior = assemble_from(header, &Loader::new(&RandomWeights::default(), &device())).unwrap().prior;
         let condition = &fixture.conditions()[0];
         let levels: Vec<Level> =
             fixture.numbers("sigma").into_iter().map(|sigma| Level { t: sigma, alpha: 1.0, sigma }).collect();

@@ -1,10 +1,14 @@
 //! Networks and autoencoders against their originals in PyTorch: every file in `parity` is one call (made by the scripts in
-//! `scripts/fixtures`), with weights that both sides make from names and shapes.
+//! `scripts/fixtures`), with weights that both sides make from names and shapes. On other devices than the CPU see docs/gpu.md.
+
+#[path = "compare/device.rs"]
+mod device;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use device::device;
 use serde_json::Value;
 use vipaint_core::prior::{Autoencoder as _, Condition, Context};
 use vipaint_zoo::formats::Checkpoint;
@@ -38,7 +42,7 @@ impl Case {
     fn picture(&self, name: &str) -> Tensor<4> {
         let (values, shape) = self.values(name).unwrap();
         let shape: [usize; 4] = shape.try_into().unwrap();
-        Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+        Tensor::from_data(TensorData::new(values, shape), &device())
     }
 
     fn conditions(&self, batch: usize) -> Vec<Condition> {
@@ -81,7 +85,7 @@ impl Case {
     }
 
     fn run(&self) -> Result<(f32, f32), String> {
-        let device = Device::flex();
+        let device = device();
         let loader = Loader::new(&self.weights, &device);
         let side = |side: usize| self.picture("x").dims()[2] / side;
         match self.part.as_str() {

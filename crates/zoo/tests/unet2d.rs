@@ -5,7 +5,7 @@ mod compare;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use compare::{Fixture, any_json, changed, fixtures, path};
+use compare::{Fixture, any_json, changed, device, fixtures, path};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vipaint_core::Level;
@@ -24,7 +24,7 @@ fn json_of(fixture: &Fixture, part: &str) -> Value {
 
 fn network(fixture: &Fixture) -> vipaint_zoo::diffusers::unet2d::UNet {
     let config = Config::from_json(&json_of(fixture, "unet")).unwrap();
-    config.build(&Loader::new(&RandomWeights::default(), &Device::flex())).unwrap()
+    config.build(&Loader::new(&RandomWeights::default(), &device())).unwrap()
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl Linear for Composition {
 
     fn spectrum(&self) -> Tensor<4> {
         let [c, h, w] = self.output_shape();
-        self.spectrum.clone().unwrap_or_else(|| Tensor::zeros([1, c, h, w], &Device::default()))
+        self.spectrum.clone().unwrap_or_else(|| Tensor::zeros([1, c, h, w], &Device::flex()))
     }
 
     fn rotate(&self, y: Tensor<4>) -> Tensor<4> {

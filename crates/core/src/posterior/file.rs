@@ -218,7 +218,7 @@ impl Stored {
         })
     }
 
-    /// The fit as it was when it was saved, for the problem it was fitted to (built from [`Self::measurement`],
+    /// The fit as it was when it was saved, on the device of the problem it was fitted to (built from [`Self::measurement`],
     /// [`Self::guidance`] and the same prior).
     ///
     /// # Errors
@@ -234,9 +234,18 @@ impl Stored {
         if expected != got {
             return Err(Error::Shape { what: "posterior", expected: expected.to_vec(), got: got.to_vec() });
         }
-        let mut fit = Fit::resume(self.posterior.clone(), problem, self.options.clone(), self.seed);
+        let device = problem.device();
+        let moved = |tensor: &Tensor<4>| tensor.clone().to_device(&device);
+        let mut posterior = self.posterior.clone();
+        for keypoint in &mut posterior.keypoints {
+            keypoint.mu = moved(&keypoint.mu);
+            keypoint.log_tau = moved(&keypoint.log_tau);
+            keypoint.gamma_logit = keypoint.gamma_logit.as_ref().map(moved);
+        }
+        let state = |adam: &Adam| Adam { first: moved(&adam.first), second: moved(&adam.second) };
+        let mut fit = Fit::resume(posterior, problem, self.options.clone(), self.seed);
         fit.trace.clone_from(&self.trace);
-        fit.adam.clone_from(&self.adam);
+        fit.adam = self.adam.iter().map(|states| states.iter().map(state).collect()).collect();
         Ok(fit)
     }
 }

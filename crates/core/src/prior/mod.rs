@@ -10,7 +10,7 @@ mod text;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 pub use autoencoder::{Autoencoder, Identity};
 pub use condition::{Condition, Context, Guidance};
@@ -107,12 +107,14 @@ pub struct Prior {
     pub value_range: (f64, f64),
     /// Memory that calls need, where the architecture tells.
     pub footprint: Option<Footprint>,
+    /// Where its weights are, and what it is asked about must be (a plain device, not its autodiff twin).
+    pub device: Device,
     denoiser_calls: Arc<AtomicU64>,
     vjp_calls: Arc<AtomicU64>,
 }
 
 impl Prior {
-    /// A pixel-space prior without classes and with values in `[-1, 1]`; set the public fields to say otherwise.
+    /// A pixel-space prior on the CPU, without classes and with values in `[-1, 1]`; set the public fields to say otherwise.
     pub fn new(name: impl Into<String>, denoiser: Arc<dyn Denoiser>, schedule: Schedule, data_std: f64) -> Self {
         Self {
             name: name.into(),
@@ -126,6 +128,7 @@ impl Prior {
             classes: Vec::new(),
             value_range: (-1.0, 1.0),
             footprint: None,
+            device: Device::flex(),
             denoiser_calls: Arc::default(),
             vjp_calls: Arc::default(),
         }
@@ -245,7 +248,6 @@ pub fn per_sample(levels: &[Level], like: &Tensor<4>, f: impl Fn(&Level) -> f64)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
 
     #[test]
     fn the_spread_goes_through_the_measurements_and_is_the_formulas_without() {

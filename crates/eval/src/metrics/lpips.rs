@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_nn::layers::frozen::Linear;
 use vipaint_zoo::Source;
 use vipaint_zoo::formats::Checkpoint;
@@ -89,12 +89,13 @@ impl LpipsWeights {
         self.kind
     }
 
-    /// The metric for pictures of `[height, width]`.
+    /// The metric for pictures of `[height, width]`, on a device.
     ///
     /// # Errors
     /// [`Error::TooSmall`], or [`vipaint_zoo::Error`] names the tensor that is missing or of another shape.
-    pub fn at(&self, sides: [usize; 2]) -> Result<Lpips> {
-        Lpips::new(self.kind, &self.trunk, self.heads.as_ref().unwrap_or(&self.trunk), self.torchvision, sides)
+    pub fn at(&self, sides: [usize; 2], device: &Device) -> Result<Lpips> {
+        let heads = self.heads.as_ref().unwrap_or(&self.trunk);
+        Lpips::new(self.kind, &self.trunk, heads, self.torchvision, sides, device)
     }
 }
 
@@ -114,7 +115,7 @@ pub struct Lpips {
 pub struct Look(Vec<Tensor<4>>);
 
 impl Lpips {
-    /// With weights from sources: `trunk` with the names of torchvision or of LPIPS, `heads` with those of LPIPS.
+    /// With weights on a device, from sources: `trunk` with the names of torchvision or of LPIPS, `heads` with those of LPIPS.
     ///
     /// # Errors
     /// As [`LpipsWeights::at`].
@@ -124,6 +125,7 @@ impl Lpips {
         heads: &dyn Source,
         torchvision: bool,
         sides: [usize; 2],
+        device: &Device,
     ) -> Result<Self> {
         let plan = match kind {
             LpipsKind::Alex => &trunk::ALEX,
@@ -134,9 +136,9 @@ impl Lpips {
         let name = |stage, number| {
             if torchvision { format!("features.{number}") } else { format!("net.slice{stage}.{number}") }
         };
-        let trunk = Trunk::new(plan, trunk, name, sides)?;
+        let trunk = Trunk::new(plan, trunk, name, sides, device)?;
         let weighting = |(stage, channels)| {
-            let weight = tensor(heads, &head(stage), [1, channels, 1, 1])?;
+            let weight = tensor(heads, &head(stage), [1, channels, 1, 1], device)?;
             Ok(Linear::new(weight.reshape([1, channels]), None))
         };
         let heads = kind.channels().into_iter().enumerate().map(weighting).collect::<Result<_>>()?;
@@ -195,8 +197,8 @@ impl Lpips {
 }
 
 impl Look {
-    fn device(&self) -> burn::tensor::Device {
-        self.0.first().map_or_else(burn::tensor::Device::flex, Tensor::device)
+    fn device(&self) -> Device {
+        self.0.first().map_or_else(Device::flex, Tensor::device)
     }
 
     /// One of the pictures.

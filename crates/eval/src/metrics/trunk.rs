@@ -74,12 +74,14 @@ enum Layer {
 }
 
 impl Trunk {
-    /// With weights from `source`, named by `name(stage, number)` (stages count from 1), for pictures of `sides` height and width.
+    /// With weights from `source`, named by `name(stage, number)` (stages count from 1), on a device, for pictures of `sides`
+    /// height and width.
     pub fn new(
         plan: &Plan,
         source: &dyn Source,
         name: impl Fn(usize, usize) -> String,
         sides: [usize; 2],
+        device: &Device,
     ) -> Result<Self> {
         let small = || Error::TooSmall { height: sides[0], width: sides[1] };
         let (mut now, mut channels, mut stages) = (sides, 3, Vec::new());
@@ -90,8 +92,9 @@ impl Trunk {
                     Conv(number, c_out, kernel, stride, padding) | ConvBlur(number, c_out, kernel, stride, padding) => {
                         let after = shrunk(now, padding, kernel, stride).ok_or_else(small)?;
                         let name = name(stage, number);
-                        let weight = tensor(source, &format!("{name}.weight"), [c_out, channels, kernel, kernel])?;
-                        let bias = tensor(source, &format!("{name}.bias"), [c_out])?;
+                        let weight =
+                            tensor(source, &format!("{name}.weight"), [c_out, channels, kernel, kernel], device)?;
+                        let bias = tensor(source, &format!("{name}.bias"), [c_out], device)?;
                         layers.push(Layer::Conv(PackedConv::new(weight, Some(bias), stride, padding, now)));
                         (now, channels) = (after, c_out);
                         if matches!(step, ConvBlur(..)) {
@@ -165,6 +168,11 @@ fn blurred(sides: [usize; 2]) -> Option<[usize; 2]> {
 }
 
 /// A tensor of a source.
-pub(super) fn tensor<const D: usize>(source: &dyn Source, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
-    Ok(Tensor::from_data(TensorData::new(source.tensor(name, &shape)?, shape), &Device::flex()))
+pub(super) fn tensor<const D: usize>(
+    source: &dyn Source,
+    name: &str,
+    shape: [usize; D],
+    device: &Device,
+) -> Result<Tensor<D>> {
+    Ok(Tensor::from_data(TensorData::new(source.tensor(name, &shape)?, shape), device))
 }

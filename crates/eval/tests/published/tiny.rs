@@ -135,7 +135,7 @@ pub fn problem(fixture: &Fixture, schedule: Schedule, guidance: Guidance) -> Pro
     let likelihood = Likelihood { family: Family::Gaussian, sigma_y: 0.05 };
     let measurement = Measurement::new(Arc::new(mask), fixture.tensor("y"), likelihood).unwrap();
     let mut problem = Problem::new(prior, measurement, guidance).unwrap();
-    let lpips = Lpips::new(LpipsKind::Vgg, &Weights, &Weights, false, [image[1], image[2]]).unwrap();
+    let lpips = Lpips::new(LpipsKind::Vgg, &Weights, &Weights, false, [image[1], image[2]], &Device::flex()).unwrap();
     problem.perceptual = Some(Arc::new(Look(lpips)));
     problem
 }

@@ -1,19 +1,15 @@
 //! Between tensors and the slices of the kernels.
 
-use burn::backend::{DispatchDevice, TensorMetadata};
+use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::{FlexTensor, Layout};
 
 use super::buffers;
+use crate::device::is_cpu;
 
 /// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
 pub(super) fn on_flex<const D: usize>(x: &Tensor<D>) -> bool {
-    let device = x.device();
-    let mut plain = device.as_dispatch();
-    if let DispatchDevice::Autodiff(device) = plain {
-        plain = device;
-    }
-    matches!(plain, DispatchDevice::Flex(_)) && x.dtype() == DType::F32
+    is_cpu(&x.device()) && x.dtype() == DType::F32
 }
 
 /// A tensor whose storage is its values in order: itself if it is one already, or else a copy.

@@ -28,10 +28,11 @@ pub struct Machine {
     /// Threads; all cores by default. Results do not depend on it.
     #[arg(long, global = true, help_heading = "Machine", value_name = "N", allow_negative_numbers = true)]
     pub threads: Option<usize>,
-    /// cpu, or vulkan, cuda, metal, rocm with the cargo feature of that name.
+    /// cpu, or wgpu, vulkan, cuda, metal or rocm with the cargo feature of that name; of several the second is cuda:1, and so on.
     #[arg(long, global = true, help_heading = "Machine", value_name = "DEVICE", default_value = "cpu")]
     pub device: String,
-    /// Memory that features may take, in GiB, besides the weights; half of what is free by default. Results do not depend on it.
+    /// Memory that features may take, in GiB, besides the weights; half of what is free by default, on other devices than the CPU
+    /// without limit. On the CPU results do not depend on it.
     #[arg(long, global = true, help_heading = "Machine", value_name = "GIB", allow_negative_numbers = true)]
     pub memory: Option<f64>,
     /// Print the report as JSON on stdout, and nothing else there.

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::{cli, validate};
 
 pub fn run(raw: &cli::Eval, session: &Session) -> Result<ExitCode> {
+    session.cpu_only("eval")?;
     if !(raw.level > 0.0 && raw.level < 1.0) {
         return Err(Error::usage(
             "--level",

@@ -12,6 +12,7 @@ use crate::cli;
 use crate::progress::Progress;
 
 pub fn run(raw: &cli::Metrics, session: &Session) -> Result<ExitCode> {
+    session.cpu_only("metrics")?;
     let cli::Metrics::Pull { from } = raw;
     run_pull(from.as_deref(), session)?;
     Ok(ExitCode::SUCCESS)

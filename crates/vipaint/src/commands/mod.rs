@@ -17,28 +17,43 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use vipaint::save::{Folder, Saved};
-use vipaint::{Amount, Degradation, Input, Job, Measured, Outcome, Request, Result, priors};
-
-use vipaint::Condition;
+use vipaint::{Amount, Condition, Degradation, Error, Input, Job, Measured, Outcome, Request, Result, priors};
+use vipaint_nn::device::{Choice, Kind};
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::validate::Plan;
-use crate::{cli, validate};
+use crate::{cli, device, validate};
 
 /// The exit code of work that was interrupted.
 const INTERRUPTED: u8 = 130;
 
-/// What all commands share: how results are printed, and whether the user asked to stop.
+/// What all commands share: how results are printed, whether the user asked to stop, and the device.
 pub struct Session {
     json: bool,
     interrupt: Interrupt,
+    device: Choice,
 }
 
 impl Session {
-    pub fn start(json: bool) -> Result<Self> {
-        Ok(Self { json, interrupt: Interrupt::listen()? })
+    pub fn start(json: bool, device: Choice) -> Result<Self> {
+        Ok(Self { json, interrupt: Interrupt::listen()?, device })
+    }
+
+    /// Opens the device.
+    fn device(&self) -> Result<Device> {
+        device::open(self.device)
+    }
+
+    /// For a command that computes on the CPU only, or not at all.
+    fn cpu_only(&self, command: &str) -> Result<()> {
+        if self.device.kind == Kind::Cpu {
+            return Ok(());
+        }
+        let problem = format!("`vipaint {command}` does not run on {}", self.device);
+        Err(Error::usage("--device", problem, "leave it out"))
     }
 }
 
@@ -50,7 +65,7 @@ fn prepare(
     given: impl FnOnce() -> Result<Input>,
 ) -> Result<Job> {
     fetch(&plan.prior, session)?;
-    let prior = plan.prior.load()?;
+    let prior = plan.prior.load_on(&session.device()?)?;
     let class = plan.class.as_deref().map(|class| priors::class(&prior, class)).transpose()?;
     let read = |option: &'static str, text: &Option<String>| {
         let read = text.as_deref().map(|text| priors::text(&prior, option, text)).transpose()?;

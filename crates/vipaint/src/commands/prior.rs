@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use burn::tensor::Device;
 use serde_json::{Value, json};
 use vipaint::check::{Part, check};
 use vipaint::hub::Remote;
@@ -18,9 +19,18 @@ use crate::{cli, validate};
 
 pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
     match raw {
-        cli::Prior::List => list(session.json),
-        cli::Prior::Info { prior } => info(&named(&prior, session)?, session.json)?,
-        cli::Prior::Pull { prior, fp16 } => pull(&prior, fp16, session)?,
+        cli::Prior::List => {
+            session.cpu_only("prior list")?;
+            list(session.json);
+        }
+        cli::Prior::Info { prior } => {
+            session.cpu_only("prior info")?;
+            info(&named(&prior, session)?, session.json)?;
+        }
+        cli::Prior::Pull { prior, fp16 } => {
+            session.cpu_only("prior pull")?;
+            pull(&prior, fp16, session)?;
+        }
         cli::Prior::Check { prior, input, output, decode, encode } => {
             let part = match (decode, encode) {
                 (true, _) => Part::Decoder,
@@ -29,13 +39,14 @@ pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
             };
             let _folder = validate::writable("--output", &output)?;
             let prior = named(&prior, session)?;
-            run_check(&prior, part, &input, &output)?;
+            run_check(&prior, &session.device()?, part, &input, &output)?;
         }
         cli::Prior::Bench { prior, batch, size, random_weights, half_weights, decode, rounds } => {
             if prior.starts_with(Remote::SCHEME) {
                 named(&prior, session)?; // The measurement finds its files in the cache.
             }
-            let ask = speed::Ask { prior, batch, size, decode, random_weights, half_weights, rounds };
+            let device = session.device()?;
+            let ask = speed::Ask { prior, device, batch, size, decode, random_weights, half_weights, rounds };
             let figures = speed::measure(&ask)?;
             if session.json { super::print_json(&figures) } else { print_fields(&figures) }
         }
@@ -106,8 +117,8 @@ fn print_fields(object: &Value) {
     }
 }
 
-fn run_check(prior: &Source, part: Part, input: &Path, output: &Path) -> Result<()> {
-    let result = check(prior, part, &read(input)?, &input.display().to_string())?;
+fn run_check(prior: &Source, device: &Device, part: Part, input: &Path, output: &Path) -> Result<()> {
+    let result = check(prior, device, part, &read(input)?, &input.display().to_string())?;
     write_atomically(output, &result)?;
     eprintln!("written: {}", output.display());
     Ok(())

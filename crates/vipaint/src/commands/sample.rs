@@ -19,9 +19,11 @@ pub fn run(raw: &cli::Sample, session: &Session) -> Result<ExitCode> {
     let (job, fit) = Job::load(&bytes, &name, |prior, hash| match &source {
         Some(source) => {
             super::fetch(source, session)?;
-            source.load()
+            source.load_on(&session.device()?)
         }
-        None if EMBEDDED.iter().any(|embedded| embedded.name == prior) => priors::Source::named(prior)?.load(),
+        None if EMBEDDED.iter().any(|embedded| embedded.name == prior) => {
+            priors::Source::named(prior)?.load_on(&session.device()?)
+        }
         None => {
             let problem = format!("was fitted under prior {prior} ({hash}), which is not embedded");
             Err(Error::input(&name, problem, "give that prior's file with --prior"))

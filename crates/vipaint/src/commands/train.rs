@@ -12,6 +12,7 @@ use crate::cli;
 use crate::progress::Progress;
 
 pub fn run(raw: cli::Train, session: &Session) -> Result<ExitCode> {
+    session.cpu_only("train")?;
     let recipe = Recipe::load(&raw.recipe).map_err(|error| refuse(&error))?;
     let folder = raw.output.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let options = Options { stop: session.interrupt.flag(), ..Options::default() };

@@ -82,7 +82,7 @@ impl Networks {
         let sides = [truth.height(), truth.width()];
         let lpips = match self.sizes.entry(sides) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => match weights.at(sides) {
+            Entry::Vacant(place) => match weights.at(sides, &Device::flex()) {
                 Ok(lpips) => place.insert(lpips),
                 Err(error @ vipaint_eval::Error::TooSmall { .. }) => {
                     self.notes.push(format!("lpips: {error}"));

@@ -47,7 +47,7 @@ pub(crate) fn perceptual(problem: &Problem) -> Result<Arc<dyn Perceptual>> {
         Error::usage("--set lpips", "needs the weights of a network, which are not here", remedy)
     };
     let file = file.ok_or_else(missing)?;
-    let network = networks::lpips(&file)?.at([height, width]);
+    let network = networks::lpips(&file)?.at([height, width], &problem.device());
     let network = network.map_err(|error| match error {
         vipaint_eval::Error::TooSmall { .. } => Error::usage("--set lpips", error.to_string(), leave),
         error => networks::refuse(&super::shown(&file), &error),

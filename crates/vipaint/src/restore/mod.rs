@@ -6,7 +6,7 @@ mod kernel_file;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
 use vipaint_core::operator::{Composition, Operator, Window};
 use vipaint_core::prior::Prior;
@@ -71,7 +71,7 @@ impl Restoration {
     /// # Errors
     /// When the picture does not suit the prior.
     pub(crate) fn new(given: Measured, prior: &Prior, noise: Likelihood, seed: u64) -> Result<(Self, Measurement)> {
-        let device = Device::flex();
+        let device = prior.device.clone();
         let [channels, size, _] = prior.autoencoder.image_shape(prior.shape());
         let (degradation, name) = (&given.degradation, given.origin.name.clone());
         let factor = degradation.factor();

@@ -5,6 +5,7 @@ use vipaint_core::moments::Widen;
 use vipaint_core::posterior::{Fit, FitOptions, Objective, Together};
 use vipaint_eval::importance::Trust;
 use vipaint_eval::metrics::{psnr, ssim};
+use vipaint_nn::device::name;
 
 use super::credible;
 use super::summary::Summary;
@@ -66,7 +67,7 @@ pub fn report(outcome: &Outcome, command: &str) -> Value {
         },
         "peak_memory_bytes": memory::peak(),
         "memory": memory_of(&outcome.plan),
-        "device": "cpu",
+        "device": name(&prior.device),
     })
 }
 

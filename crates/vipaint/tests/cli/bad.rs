@@ -39,6 +39,7 @@ fn wrong_options_are_named_with_the_right_ones() {
         (&["-n", "0"], &["-n", "between 1 and", "not 0"]),
         (&["--batch", "0"], &["--batch", "between 1 and"]),
         (&["--threads", "0"], &["--threads", "between 1 and"]),
+        #[cfg(not(feature = "vulkan"))]
         (&["--device", "vulkan:1"], &["--device", "cargo feature `vulkan`", "--device cpu"]),
         (&["--device", "cpux"], &["--device", "did you mean cpu"]),
         (&["--class", "bog"], &["--class", "did you mean \"dog\"", "cat"]),

@@ -4,6 +4,8 @@ mod bad;
 mod bench;
 mod check;
 mod checkpoints;
+#[cfg(feature = "wgpu")]
+mod device;
 mod eval;
 mod exec;
 mod good;

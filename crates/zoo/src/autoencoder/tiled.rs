@@ -97,10 +97,10 @@ impl Tile {
 
     /// What a tile of latents adds to pictures. // [batch, channels, tile, tile]
     fn share(&self, z: Tensor<4>, [row, column]: [usize; 2]) -> Tensor<4> {
-        let (x, device) = (self.decoder.decode(z), Device::flex());
-        let n = x.dims()[2];
+        let x = self.decoder.decode(z);
+        let (n, device) = (x.dims()[2], x.device());
         let along = |i: usize, shape: [usize; 4]| {
-            Tensor::<4>::from_data(TensorData::new(self.weights[i].clone(), shape), &device).to_device(&x.device())
+            Tensor::<4>::from_data(TensorData::new(self.weights[i].clone(), shape), &device)
         };
         x.clone() * along(row, [1, 1, n, 1]) * along(column, [1, 1, 1, n])
     }

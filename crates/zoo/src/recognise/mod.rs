@@ -125,20 +125,20 @@ impl Opened {
 }
 
 impl Recognised<'_> {
-    /// The prior; its hash is [`Table::hash`].
+    /// The prior, on a device; its hash is [`Table::hash`].
     ///
     /// # Errors
     /// [`Error`] names the tensor that cannot be used.
-    pub fn load(&self) -> Result<Loaded> {
-        self.load_from(&Loader::new(&self.table, &Device::flex()))
+    pub fn load(&self, device: &Device) -> Result<Loaded> {
+        self.load_from(&Loader::new(&self.table, device))
     }
 
     /// [`Self::load`] with packed weights of network and autoencoder in half precision, see [`Loader::halved`]; its hash says so.
     ///
     /// # Errors
     /// As there.
-    pub fn load_halved(&self) -> Result<Loaded> {
-        let mut loaded = self.load_from(&Loader::new(&self.table, &Device::flex()).halved())?;
+    pub fn load_halved(&self, device: &Device) -> Result<Loaded> {
+        let mut loaded = self.load_from(&Loader::new(&self.table, device).halved())?;
         loaded.prior.hash += "-f16";
         Ok(loaded)
     }
@@ -158,10 +158,10 @@ impl Recognised<'_> {
     }
 }
 
-/// Opens, recognises and loads a checkpoint.
+/// Opens, recognises and loads a checkpoint onto the CPU.
 ///
 /// # Errors
 /// [`Error`] names what cannot be read or used.
 pub fn load(path: &Path, preset: Option<&'static Preset>) -> Result<Loaded> {
-    Opened::open(path)?.recognise(preset)?.load()
+    Opened::open(path)?.recognise(preset)?.load(&Device::flex())
 }

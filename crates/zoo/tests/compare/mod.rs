@@ -1,12 +1,15 @@
 //! Comparison with PyTorch: fixtures hold inputs, outputs and input gradients of the original code with the weights that
 //! [`RandomWeights`] makes, too.
 
+mod device;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+pub use device::device;
 use vipaint_core::prior::Condition;
 use vipaint_zoo::formats::Checkpoint;
 use vipaint_zoo::{RandomWeights, Source};
@@ -79,11 +82,11 @@ impl Fixture {
     /// of layers in another order of summation. Returns both.
     pub fn check(&self, what: &str, function: impl Fn(Tensor<4>) -> Tensor<4>) -> [Vec<f32>; 2] {
         let (x, shape) = self.values("x");
-        let x = Tensor::from_data(TensorData::new(x, shape), &Device::flex().autodiff()).require_grad();
+        let x = Tensor::from_data(TensorData::new(x, shape), &device().autodiff()).require_grad();
         let y = function(x.clone());
         let shape = y.dims();
         let cotangent = RandomWeights::default().tensor("cotangent", &shape).unwrap();
-        let cotangent = Tensor::from_data(TensorData::new(cotangent, shape), &Device::flex().autodiff());
+        let cotangent = Tensor::from_data(TensorData::new(cotangent, shape), &device().autodiff());
         let gradients = (y.clone() * cotangent).sum().backward();
         // A tensor that the result does not depend on would have none.
         let dx = x.grad(&gradients).expect("a gradient");

@@ -15,6 +15,7 @@ use super::Session;
 use crate::cli;
 
 pub fn run(raw: cli::Bench, session: &Session) -> Result<ExitCode> {
+    session.cpu_only("bench")?;
     match raw {
         cli::Bench::Masks(raw) => masks::run(&raw, session),
         cli::Bench::Gmm(raw) => gmm::run(&raw, session),
