@@ -17,6 +17,8 @@ pub(crate) const COLS: usize = WIDE;
 pub(crate) const ROWS: usize = 6;
 /// Rows at most of a block of [`gather`]'s sums, whatever the processor.
 pub(crate) const MOST_ROWS: usize = 12;
+/// Values of panels that stay in the nearest cache beside those in use.
+const NEAR: usize = 6 * 1024;
 
 /// What a sum starts from.
 #[derive(Clone, Copy)]
@@ -183,8 +185,9 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const P: usize>(
         for p in 0..P {
             right[p] = b.add((panel + p) * pitch);
         }
-        // The next panels, which are read next, come from far while these are used.
-        let ahead = P * pitch;
+        // The next panels, which are read next, come from far while these are used. Large ones are asked for by the first rows only: the
+        // others would fetch them through the second cache again.
+        let ahead = if first == 0 || P * pitch <= NEAR { P * pitch } else { 0 };
         for t in 0..taps {
             let mut row = [*a.add(t * step); R];
             for i in 0..R {

@@ -52,7 +52,9 @@ impl Benchmark<'_> {
             images.extend(prior.autoencoder.decode(z).try_into_vec_as::<f32>().unwrap_or_default());
         }
         let (low, high) = (prior.value_range.0 as f32, prior.value_range.1 as f32);
-        images.iter_mut().for_each(|v| *v = v.clamp(low, high));
+        for v in &mut images {
+            *v = v.clamp(low, high);
+        }
         let calls = prior.calls();
         Ok(Row {
             task: task.into(),
