@@ -18,7 +18,7 @@ pub struct RefineOptions {
     pub refine_steps: usize,
     /// How the data's gradient enters them.
     pub correction: Correction,
-    /// Scale of that gradient (not under a latent prior with correction `inside`).
+    /// Scale of that gradient (not under a latent prior with correction `inside`), or of the move that `search` finds.
     pub zeta: f64,
     /// Scale of the noise added in each step: 1 is ancestral sampling.
     pub refine_eta: f64,
