@@ -136,8 +136,10 @@ impl Job {
     /// # Errors
     /// [`Error::Usage`] when a value set by hand does not suit them.
     pub fn suit(&mut self) -> Result<bool> {
-        let near = self.problem.prior.autoencoder.is_identity() && self.scene.is_near_data();
-        if near { self.settings.suit_near_data() } else { Ok(false) }
+        match self.scene.guided().filter(|_| self.problem.prior.autoencoder.is_identity()) {
+            Some(zeta) => self.settings.suit_near_data(zeta),
+            None => Ok(false),
+        }
     }
 
     /// What is worked on.

@@ -87,18 +87,18 @@ impl Settings {
     }
 
     /// Takes the form of VIPaint that is best where data tell nearly all of a picture: guided, weighted paths without a fit. What
-    /// belongs to a fit, or says where samples come from, is not overruled if it was set by hand, nor are published presets.
-    /// Whether anything was changed.
+    /// belongs to a fit, or says where samples come from, is not overruled if it was set by hand, nor are published presets. `zeta` is
+    /// how far paths go towards the data. Whether anything was changed.
     ///
     /// # Errors
     /// [`Error::Usage`] when a value set by hand does not suit it.
-    pub fn suit_near_data(&mut self) -> Result<bool> {
+    pub fn suit_near_data(&mut self, zeta: &str) -> Result<bool> {
         let fit = serde_json::to_value(FitOptions::default()).unwrap_or_default();
         let own = |key: &str| fit.get(key).is_some() || ["particles", "paths", "proposal", "correction"].contains(&key);
         if self.method.name != "vipaint" || self.preset.is_published() || self.given.iter().any(|key| own(key)) {
             return Ok(false);
         }
-        for (key, value) in self.preset.near_data() {
+        for (key, value) in self.preset.near_data().iter().chain(&[("zeta", zeta)]) {
             if !self.given.iter().any(|given| given == key) {
                 self.set(key, value)?;
             }
@@ -242,13 +242,15 @@ mod tests {
     fn near_data_nothing_is_fitted_unless_a_fit_is_asked_for() {
         let suited = |method, preset, pairs: &[(&str, &str)]| {
             let mut settings = Settings::new(method, preset, &sets(pairs), noise()).expect("it is valid");
-            settings.suit_near_data().expect("it is valid").then_some(settings)
+            settings.suit_near_data("1.5").expect("it is valid").then_some(settings)
         };
         for (preset, steps) in [(Preset::Fast, 20), (Preset::Balanced, 40), (Preset::Best, 100)] {
             let settings = suited("vipaint", preset, &[("zeta", "0.5")]).expect("no fit is asked for");
             assert!(settings.vipaint().is_none() && settings.options["path_steps"] == steps);
             assert!(settings.options["correction"] == "search" && settings.options["zeta"] == 0.5);
         }
+        let settings = suited("vipaint", Preset::Balanced, &[("path_steps", "9")]).expect("no fit is asked for");
+        assert!(settings.options["path_steps"] == 9 && settings.options["zeta"] == 1.5);
         for set in [("particles", "0"), ("iterations", "50"), ("k", "2"), ("correction", "inside")] {
             assert!(suited("vipaint", Preset::Balanced, &[set]).is_none(), "{set:?}");
         }

@@ -84,7 +84,7 @@ fn prepare(
     // A fit alone is asked for where nothing is drawn.
     if amount.is_some() && job.suit()? {
         eprintln!(
-            "note: the data tell nearly all here: samples are guided, weighted paths, and nothing is fitted; --set particles=0 fits"
+            "note: samples are guided, weighted paths, and nothing is fitted; --set particles=0 fits a posterior"
         );
     }
     tell_about(&job, amount)?;
