@@ -16,6 +16,7 @@
 // points of matrices; and a micro-kernel takes what it takes.
 #![allow(clippy::inline_always, clippy::needless_range_loop, clippy::too_many_arguments)]
 
+mod amx;
 mod attention;
 pub mod conv;
 mod elementwise;
