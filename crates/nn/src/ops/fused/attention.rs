@@ -52,7 +52,7 @@ impl Block for Weights {
         x.clone()
     }
 
-    fn forward(&self, x: &[f32], y: &mut [f32], kept: bool) -> Option<Kept> {
+    fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept {
         let mut n = scratch(x.len());
         let moments = group_norm(&self.norm.norm, x, &self.norm.tail(), &mut n);
         let maps = self.maps.each_ref().map(|map| filled(Shape::from([x.len()]), |to| map.apply(&n, false, to)));
@@ -60,7 +60,7 @@ impl Block for Weights {
         attention(&self.shape, q, k, v, &mut n);
         y.copy_from_slice(x);
         self.out.apply(&n, true, y);
-        kept.then(|| Kept { values: maps.to_vec(), moments: vec![moments] })
+        Kept { values: maps.into(), moments: vec![moments] }
     }
 
     fn vjp(&self, x: &[f32], kept: &Kept, g: &[f32], dx: &mut [f32]) {

@@ -28,15 +28,15 @@ pub trait Block: Debug + Send + Sync {
     /// The shape of the result for an input of this shape.
     fn shape(&self, x: &Shape) -> Shape;
 
-    /// Writes the result, and returns what its gradient needs besides the input if that is `kept`.
-    fn forward(&self, x: &[f32], y: &mut [f32], kept: bool) -> Option<Kept>;
+    /// Writes the result, and returns what its gradient needs besides the input.
+    fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept;
 
     /// Writes the gradient of the input from `g`, that of the result.
     fn vjp(&self, x: &[f32], kept: &Kept, g: &[f32], dx: &mut [f32]);
 }
 
 /// What a block keeps for its gradient.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Kept {
     values: Vec<FlexTensor>,
     moments: Vec<Vec<Moments>>,
@@ -95,7 +95,7 @@ pub trait Fused: Backend {
 impl Fused for Flex {
     fn block(x: FlexTensor, block: Arc<dyn Block>) -> FlexTensor {
         let x = dense(&x);
-        filled(block.shape(&x.shape()), |y| drop(block.forward(x.storage(), y, false)))
+        filled(block.shape(&x.shape()), |y| drop(block.forward(x.storage(), y)))
     }
 }
 
@@ -123,9 +123,8 @@ impl<C: CheckpointStrategy> Fused for Autodiff<Flex, C> {
             OpsKind::UnTracked(prep) => return prep.finish(Flex::block(x, block)),
         };
         let x = dense(&x);
-        let mut kept = None;
-        let y = filled(block.shape(&x.shape()), |y| kept = block.forward(x.storage(), y, true));
-        let kept = kept.unwrap_or_else(|| Kept { values: Vec::new(), moments: Vec::new() }); // it was asked for
+        let mut kept = Kept::default();
+        let y = filled(block.shape(&x.shape()), |y| kept = block.forward(x.storage(), y));
         prep.finish((x, block, kept), y)
     }
 }

@@ -99,7 +99,7 @@ impl Block for Residual {
         Shape::from([batch, height, width, self.weights.conv_out.conv().c_out])
     }
 
-    fn forward(&self, x: &[f32], y: &mut [f32], kept: bool) -> Option<Kept> {
+    fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept {
         let Weights { norms: [norm_in, norm_out], conv_in, conv_out, skip } = &*self.weights;
         let mut moments = Vec::with_capacity(2);
         let h = filled(Shape::from([y.len()]), |h| {
@@ -114,7 +114,7 @@ impl Block for Residual {
             None => y.copy_from_slice(x),
         }
         conv_out.apply(&n, true, y);
-        kept.then(|| Kept { values: vec![h], moments })
+        Kept { values: vec![h], moments }
     }
 
     fn vjp(&self, x: &[f32], kept: &Kept, g: &[f32], dx: &mut [f32]) {
