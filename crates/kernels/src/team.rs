@@ -23,6 +23,10 @@ const LOOKS: [usize; 2] = [2000, 2020];
 /// How long a helper looks out for the next tasks: longer than most of what a network does between them.
 const LOOKOUT: Duration = Duration::from_micros(200);
 
+/// Times that a thread takes tasks, where there are many. Each time costs the exchange of two cache lines between cores, which was
+/// more than the tasks themselves where there was one for each channel of a layer.
+const SHARES: usize = 64;
+
 /// The last tasks that were shared.
 static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
 /// How many times that was.
@@ -72,6 +76,8 @@ struct Job {
     /// Tasks that are not done.
     left: AtomicUsize,
     count: usize,
+    /// Tasks that a thread takes at once.
+    share: usize,
     task: *const (dyn Fn(usize) + Sync),
     caller: Thread,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -88,7 +94,8 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast may not extend the lifetime of a trait object")]
     let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
-    let job = Arc::new(Job { next, left, count, task, caller: current(), panic: Mutex::new(None) });
+    let share = (count / (SHARES * (helpers + 1))).max(1);
+    let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
     POSTED.fetch_add(1, Ordering::Release);
     let spawned = if INSIDE.get() { 0 } else { helpers.saturating_sub(WAITING.load(Ordering::Relaxed)) };
@@ -143,16 +150,20 @@ impl Job {
     fn work(&self) {
         let before = INSIDE.replace(true);
         loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= self.count {
+            let first = self.next.fetch_add(self.share, Ordering::Relaxed);
+            if first >= self.count {
                 break;
             }
-            // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
-            let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
-            if let Err(panic) = result {
-                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            let mine = first..self.count.min(first + self.share);
+            let number = mine.len();
+            for i in mine {
+                // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
+                let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
+                if let Err(panic) = result {
+                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                }
             }
-            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 && current().id() != self.caller.id() {
+            if self.left.fetch_sub(number, Ordering::AcqRel) == number && current().id() != self.caller.id() {
                 self.caller.unpark();
             }
         }

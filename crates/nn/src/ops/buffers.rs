@@ -26,7 +26,7 @@ pub(super) fn take(len: usize) -> Vec<f32> {
         let fits = |buffer: &Vec<f32>| (len..=len + len / 8).contains(&buffer.len());
         if let Some(i) = kept.iter().rposition(fits) {
             let mut buffer = kept.remove(i);
-            buffer.truncate(len);
+            buffer.truncate(len); // the rest stays in its capacity
             return buffer;
         }
     }
@@ -34,7 +34,9 @@ pub(super) fn take(len: usize) -> Vec<f32> {
 }
 
 /// Keeps a buffer, and lets go of those kept longest if they become too much.
-fn give(buffer: Vec<f32>) {
+fn give(mut buffer: Vec<f32>) {
+    // As long as it was made: one that shrank with each smaller result it served would soon serve none.
+    buffer.resize(buffer.capacity(), 0.0);
     if !(LEAST..=MOST).contains(&buffer.len()) {
         return;
     }
@@ -123,6 +125,9 @@ mod tests {
         let again = take(size - 10);
         assert!(again.as_ptr() == place && again.len() == size - 10 && again.iter().all(|&x| x == 7.0));
         drop(storage(again));
+        let whole = take(size);
+        assert!(whole.as_ptr() == place, "a buffer that served a smaller result serves its own size again");
+        drop(storage(whole));
         let smaller = take(size / 2);
         assert!(smaller.as_ptr() != place, "half of a buffer would be wasted");
         for _ in 0..3 {
