@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 const PER_VALUE: u64 = 4096;
 /// The part of the available memory that is used.
 const PART: u64 = 2;
+/// What a run takes besides: threads' scratch memory, pictures and their files. Measured with the smallest networks.
+const BESIDES: u64 = 12 << 20;
 /// From how much on an estimate is worth a line.
 const LARGE: u64 = 1 << 30;
 
@@ -177,7 +179,7 @@ impl Plan {
 
     /// The process's size at its largest, estimated; on another device, what features take there.
     pub fn peak(&self) -> u64 {
-        self.before.saturating_add(self.features)
+        self.before.saturating_add(self.features).saturating_add(if self.before > 0 { BESIDES } else { 0 })
     }
 
     /// What a user should hear about it, if anything.
