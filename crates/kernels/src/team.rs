@@ -33,6 +33,9 @@ static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
 static POSTED: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that look out for the next.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Helpers that were called and have not come yet. While all threads are busy with tasks of other callers none comes, and no more are
+/// called: those of a long run would come all at once at its end.
+static CALLED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many threads there are for the tasks of the calling one: a single one that counts inside of a task, or else the pool's.
 pub fn threads() -> usize {
@@ -98,11 +101,13 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
     POSTED.fetch_add(1, Ordering::Release);
-    let spawned = if INSIDE.get() { 0 } else { helpers.saturating_sub(WAITING.load(Ordering::Relaxed)) };
-    for _ in 0..spawned {
-        rayon::spawn({
-            let job = job.clone();
-            move || help(job)
+    let there = WAITING.load(Ordering::Relaxed) + CALLED.load(Ordering::Relaxed);
+    let missing = if INSIDE.get() { 0 } else { helpers.saturating_sub(there) };
+    for _ in 0..missing {
+        CALLED.fetch_add(1, Ordering::Relaxed);
+        rayon::spawn(|| {
+            CALLED.fetch_sub(1, Ordering::Relaxed);
+            help();
         });
     }
     job.work();
@@ -113,19 +118,18 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     }
 }
 
-/// Does tasks, and those that are posted in time.
-fn help(mut job: Arc<Job>) {
-    loop {
+/// Does the tasks that were shared last, and those that are posted in time.
+fn help() {
+    let mut found = true;
+    while found {
         let seen = POSTED.load(Ordering::Acquire);
-        job.work();
-        WAITING.fetch_add(1, Ordering::Relaxed);
-        let found = look_out(seen);
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-        let next = found.then(|| BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten();
-        match next {
-            Some(next) => job = next,
-            None => return,
+        let job = BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(job) = job {
+            job.work();
         }
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        found = look_out(seen);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -219,6 +223,17 @@ mod tests {
             }
         });
         assert_eq!(sum.into_inner(), 4 * 200 * 3 * 10);
+    }
+
+    #[test]
+    fn helpers_do_not_pile_up_while_nobody_is_free() {
+        in_pool(2, || {
+            // Both threads share tasks of their own all the time, so that no helper can come.
+            let busy = || (0..20_000).for_each(|_| each(2, |_| ()));
+            rayon::join(busy, busy);
+            // Other tests have pools of their own, of at most five threads.
+            assert!(CALLED.load(Ordering::Relaxed) < 100);
+        });
     }
 
     #[test]

@@ -141,8 +141,8 @@ impl Particles<'_> {
                 if let Some(measured) = &measured {
                     return population.refine(measured, &grid, self.refine.refine_eta, z, tick);
                 }
-                let RefineOptions { correction, zeta, refine_eta: eta, .. } = *self.refine;
-                Walk { grid, correction, zeta, eta }.run(problem, z, &mut population.noise, tick)
+                let RefineOptions { correction, zeta, refine_eta: eta, refine_order: order, .. } = *self.refine;
+                Walk { grid, correction, zeta, eta, order }.run(problem, z, &mut population.noise, tick)
             },
         )
     }

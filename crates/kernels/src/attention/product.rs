@@ -201,7 +201,11 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
             unsafe { amx::split(rows.data.as_ptr(), |i| i * rows.stride, rows.count, rows.len, to, room * LINE, low) };
         };
         // Where one thread does the products, so that it finds the parts near.
-        if tasks == 1 { (0..blocks).for_each(split) } else { each(blocks, split) }
+        if tasks == 1 {
+            (0..blocks).for_each(split)
+        } else {
+            each(blocks, split)
+        }
         each(groups * blocks.div_ceil(share), |task| {
             let tiles = amx::Tiles::new();
             amx::with_lines(BLOCK, |sums| {

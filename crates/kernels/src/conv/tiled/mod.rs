@@ -56,7 +56,8 @@ impl Tiled {
         // Along an axis, position `i` of the wider kernel has those of the kernel from its end: `i - 1` and `i`.
         let wide = kernel + 1;
         let axis = move |i: usize| (i.saturating_sub(1)..=i.min(kernel - 1)).map(move |i| kernel - 1 - i);
-        let set = move |i: usize| axis(i / wide).flat_map(move |row| axis(i % wide).map(move |column| row * kernel + column));
+        let set =
+            move |i: usize| axis(i / wide).flat_map(move |row| axis(i % wide).map(move |column| row * kernel + column));
         let sets: Vec<Vec<usize>> = (0..wide * wide).map(|i| set(i).collect()).collect();
         let transpose = Conv { height, width, c_in: c_out, c_out: c_in, kernel: wide, stride: 2, padding };
         Some(Self {
