@@ -204,13 +204,14 @@ pub(crate) unsafe fn split(
     plane: usize,
     low: usize,
 ) {
-    for (chunk, first) in (0..channels).step_by(SIDE).enumerate() {
-        let mask = u32::MAX >> (SIDE - SIDE.min(channels - first));
-        for i in 0..count {
+    for i in 0..count {
+        for (chunk, first) in (0..channels).step_by(SIDE).enumerate() {
+            let mask = u32::MAX >> (SIDE - SIDE.min(channels - first));
             // SAFETY: masked lanes are not read; places are the caller's.
             unsafe {
                 let (x, to) = (x.add(row(i) + first), to.add(chunk * plane + i * LINE));
-                let (a, b) = (_mm512_maskz_loadu_ps(mask as u16, x), _mm512_maskz_loadu_ps((mask >> 16) as u16, x.wrapping_add(16)));
+                let a = _mm512_maskz_loadu_ps(mask as u16, x);
+                let b = _mm512_maskz_loadu_ps((mask >> 16) as u16, x.wrapping_add(LINE));
                 let [high, lower] = parts(a, b);
                 _mm512_storeu_si512(to.cast(), high);
                 _mm512_storeu_si512(to.wrapping_add(low).cast(), lower);
