@@ -91,10 +91,13 @@ fn versions_agree() {
     let portable = of(Version::Portable);
     for version in Version::available().skip(1) {
         for ((name, fast), (_, portable)) in of(version).iter().zip(&portable) {
-            // They differ by the rounding of products, in sums of up to 2400 terms.
+            // They differ by the rounding of products, in sums of up to 2400 terms; halved, on tiles, by that of the weights, which
+            // are others than Winograd's algorithm has.
+            let others = version == Version::Amx && name.contains("halved");
+            let tolerance = if others { 2e-3 } else { 3e-5 };
             let size = fast.iter().fold(0f32, |max, x| max.max(x.abs()));
             for (a, b) in fast.iter().zip(portable) {
-                assert!((a - b).abs() <= 3e-5 * size, "{name} with {version:?}: {a} and {b}");
+                assert!((a - b).abs() <= tolerance * size, "{name} with {version:?}: {a} and {b}");
             }
         }
     }

@@ -80,7 +80,7 @@ fn sums_are_within_the_bound() {
 /// After upsampling, large images take sums of weights: of up to four, each with its error, and rounded again.
 fn upsampling_layers_are_within_the_bound() {
     for (batch, height, width, c_in, c_out, kernel) in
-        [(1, 32, 32, 32, 48, 3), (2, 34, 36, 60, 33, 3), (1, 30, 36, 32, 24, 5)]
+        [(1, 32, 32, 32, 48, 3), (2, 34, 36, 60, 40, 3), (1, 30, 36, 32, 24, 5)]
     {
         let conv = Conv { height, width, c_in, c_out, kernel, stride: 1, padding: kernel / 2 };
         let (x, w, b) =
@@ -90,7 +90,7 @@ fn upsampling_layers_are_within_the_bound() {
         let plain = layer.bytes();
         let layer = layer.after_upsampling();
         assert!(layer.bytes() > plain, "sums of weights");
-        for (layer, error) in [(layer.clone(), 1.6), (layer.halved(), 18.0)] {
+        for (layer, error) in [(layer.clone(), 1.3), (layer.halved(), 18.0)] {
             let (mut y, mut dx) = (vec![f32::NAN; g.len()], vec![f32::NAN; x.len()]);
             layer.apply(&x, false, &mut y);
             layer.input_grad(&g, &mut dx);

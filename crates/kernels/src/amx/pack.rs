@@ -175,19 +175,23 @@ fn pack(rows: &[f32], stride: usize, [columns, terms]: [usize; 2], block: &mut [
 pub(crate) fn blocks_of(rows: &[f32], stride: usize, [count, len]: [usize; 2], turned: bool) -> Lines {
     let (panels, chunks) = (count.div_ceil(SIDE), len.div_ceil(SIDE));
     let mut blocks = Lines::zeros(panels * chunks * BLOCK);
-    for (panel, chunk) in (0..panels * chunks).map(|i| (i / chunks, i % chunks)) {
+    let shared = Shared::new(blocks.get_mut());
+    each(panels * chunks, |i| {
+        let (panel, chunk) = (i / chunks, i % chunks);
         let (row, value) = (panel * SIDE, chunk * SIDE);
         let sides = [SIDE.min(count - row), SIDE.min(len - value)];
+        let number = if turned { chunk * panels + panel } else { i };
+        // SAFETY: this task's block.
+        let block = unsafe { shared.slice(number * BLOCK, BLOCK) };
         let rows = &rows[row * stride + value..];
         if turned {
-            let mut block = [0.0; BLOCK];
-            pack(rows, stride, sides, &mut block);
-            let to = &mut blocks.get_mut()[(chunk * panels + panel) * BLOCK..][..BLOCK];
+            let mut plain = [0.0; BLOCK];
+            pack(rows, stride, sides, &mut plain);
             // SAFETY: blocks.
-            unsafe { turn(block.as_ptr(), to.as_mut_ptr()) };
+            unsafe { turn(plain.as_ptr(), block.as_mut_ptr()) };
         } else {
-            pack(rows, stride, sides, &mut blocks.get_mut()[(panel * chunks + chunk) * BLOCK..][..BLOCK]);
+            pack(rows, stride, sides, block);
         }
-    }
+    });
     blocks
 }

@@ -5,10 +5,11 @@
 use super::{LINE, SIDE};
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi128_si512, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64, _mm512_inserti32x4,
-    _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32, _mm512_shuffle_epi8, _mm512_slli_epi32,
-    _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
+    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128,
+    _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64,
+    _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32,
+    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps, 
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
 };
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -17,10 +18,7 @@ use std::sync::LazyLock;
 pub(crate) fn available() -> bool {
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: a processor with AVX-512 has the leaf, and its system the instruction.
-        is_x86_feature_detected!("avx512bf16")
-            && is_x86_feature_detected!("xsave")
-            && unsafe { has_tiles() }
-            && permitted()
+        is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("xsave") && unsafe { has_tiles() } && permitted()
     });
     *AVAILABLE
 }
@@ -98,15 +96,7 @@ pub(crate) struct Step {
 /// # Safety
 /// For every step, `a` is valid for reading 2048 bytes at `left` and at `left + low`, `b` for 4096 at `right`; `sums` is valid
 /// for 1024 values, apart from the former.
-pub(crate) unsafe fn block(
-    _: &Tiles,
-    a: *const f32,
-    low: usize,
-    b: *const f32,
-    steps: &[Step],
-    sums: *mut f32,
-    add: bool,
-) {
+pub(crate) unsafe fn block(_: &Tiles, a: *const f32, low: usize, b: *const f32, steps: &[Step], sums: *mut f32, add: bool) {
     if steps.is_empty() {
         if !add {
             // SAFETY: the caller's.
@@ -214,16 +204,14 @@ pub(crate) unsafe fn split(
     plane: usize,
     low: usize,
 ) {
-    for (chunk, first) in (0..channels).step_by(SIDE).enumerate() {
-        let mask = u32::MAX >> (SIDE - SIDE.min(channels - first));
-        for i in 0..count {
+    for i in 0..count {
+        for (chunk, first) in (0..channels).step_by(SIDE).enumerate() {
+            let mask = u32::MAX >> (SIDE - SIDE.min(channels - first));
             // SAFETY: masked lanes are not read; places are the caller's.
             unsafe {
                 let (x, to) = (x.add(row(i) + first), to.add(chunk * plane + i * LINE));
-                let (a, b) = (
-                    _mm512_maskz_loadu_ps(mask as u16, x),
-                    _mm512_maskz_loadu_ps((mask >> 16) as u16, x.wrapping_add(16)),
-                );
+                let a = _mm512_maskz_loadu_ps(mask as u16, x);
+                let b = _mm512_maskz_loadu_ps((mask >> 16) as u16, x.wrapping_add(LINE));
                 let [high, lower] = parts(a, b);
                 _mm512_storeu_si512(to.cast(), high);
                 _mm512_storeu_si512(to.wrapping_add(low).cast(), lower);

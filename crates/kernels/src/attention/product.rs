@@ -74,10 +74,12 @@ pub(super) enum Right {
     Blocks(amx::Lines),
 }
 
-/// Whether tile registers multiply with a matrix of these sides: not where they would be half empty.
+/// The shorter side of a matrix from which on tile registers multiply with it faster than vectors.
+const TILED: usize = 48;
+
+/// Whether tile registers multiply with a matrix of these sides.
 fn tiled(sides: [usize; 2]) -> bool {
-    let filled: usize = sides.map(|side| side.next_multiple_of(amx::SIDE)).iter().product();
-    Version::current() == Version::Amx && filled <= 2 * sides[0] * sides[1]
+    Version::current() == Version::Amx && sides.iter().all(|&side| side >= TILED)
 }
 
 /// `b` as the right factor of [`product`].

@@ -14,8 +14,8 @@ const STRIP_VALUES: usize = 1 << 18;
 const STRIP_PLACES: [usize; 2] = [128, 2048];
 /// Pairs of weights from which on all threads work on one strip: more than the second cache holds.
 const MANY_WEIGHTS: usize = 1 << 18;
-/// Blocks of weights that are written at a time where they are not read in place.
-const GROUP: usize = 72;
+/// Blocks of weights that are used at a time: with what they meet on the left, what the nearest cache holds.
+const GROUP: usize = 6;
 /// Steps of a block that are worth a task of their own.
 const GRAIN: usize = 128;
 /// Places that are split by a task.
@@ -61,12 +61,14 @@ impl<'a> Run<'a> {
 
     /// Places of a strip, and whether all threads work on one at a time. No result depends on either.
     fn plan(&self, total: usize) -> (usize, bool) {
-        let place = self.grid.phases.len() * self.chunks() * SIDE;
+        let many = self.weights.bytes() / 4 >= MANY_WEIGHTS;
+        // Results stay near as well, unless the strips would become short for so many weights.
+        let outputs = if many { 0 } else { self.grid.passes.len() * self.panels() };
+        let place = (self.grid.phases.len() * self.chunks() + outputs) * SIDE;
         let reach = (self.grid.reach[1] - self.grid.reach[0]) as usize;
         let [least, most] = STRIP_PLACES;
         let room = (STRIP_VALUES / place).saturating_sub(reach).clamp(least, most);
         let mut strips = total.div_ceil(room);
-        let many = self.weights.bytes() / 4 >= MANY_WEIGHTS;
         let together = many || total < 2 * least;
         if !together && strips < 4 * threads() {
             strips = strips.next_multiple_of(threads()).min(total.div_ceil(least));
@@ -219,39 +221,42 @@ impl<'a> Run<'a> {
             let places = block * SIDE..((block + 1) * SIDE).min(targets.len());
             results.write(sums, &targets[places]);
         };
-        let low = 4 * strip.low;
-        if let Some(right) = if self.turned { None } else { self.weights.ready(panel) } {
-            with_lines(BLOCK, |sums| {
-                for number in blocks {
-                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
-                    unsafe { block(tiles, left(number), low, right.as_ptr(), steps, sums.as_mut_ptr(), false) };
-                    finish(number, sums);
-                }
-            });
-            return;
-        }
-        let taps = pass.taps.len().max(1);
-        with_lines((GROUP + blocks.len()) * BLOCK, |scratch| {
-            let (right, sums) = scratch.split_at_mut(GROUP * BLOCK);
+        let ready = if self.turned { None } else { self.weights.ready(panel) };
+        let (low, taps) = (4 * strip.low, pass.taps.len().max(1));
+        // What is summed up at once needs a place for one block of sums, or else for all.
+        let at_once = steps.len() <= GROUP;
+        let places = if at_once { 1 } else { blocks.len() };
+        with_lines((GROUP + places) * BLOCK, |scratch| {
+            let (written, sums) = scratch.split_at_mut(GROUP * BLOCK);
+            if steps.is_empty() {
+                // These outputs read nothing.
+                sums.fill(0.0);
+                return blocks.for_each(|number| finish(number, sums));
+            }
             for (group, steps) in (0..).step_by(GROUP).zip(steps.chunks(GROUP)) {
                 let mut here = [Step { left: 0, right: 0 }; GROUP];
-                for (k, step) in steps.iter().enumerate() {
-                    let (chunk, tap) = ((group + k) / taps, pass.taps[(group + k) % taps].index);
-                    let (from, to) = if self.turned { (chunk, panel) } else { (panel, chunk) };
-                    self.weights.write(from, to, tap, self.turned, &mut right[k * BLOCK..]);
-                    here[k] = Step { left: step.left, right: 4 * k * BLOCK };
+                here[..steps.len()].copy_from_slice(steps);
+                if ready.is_none() {
+                    for (k, step) in here[..steps.len()].iter_mut().enumerate() {
+                        let (chunk, tap) = ((group + k) / taps, pass.taps[(group + k) % taps].index);
+                        let (from, to) = if self.turned { (chunk, panel) } else { (panel, chunk) };
+                        self.weights.write(from, to, tap, self.turned, &mut written[k * BLOCK..]);
+                        step.right = 4 * k * BLOCK;
+                    }
                 }
-                let here = &here[..steps.len()];
-                for (number, sums) in blocks.clone().zip(sums.chunks_exact_mut(BLOCK)) {
-                    // SAFETY: as above.
-                    unsafe { block(tiles, left(number), low, right.as_ptr(), here, sums.as_mut_ptr(), group > 0) };
+                let (here, right) = (&here[..steps.len()], ready.unwrap_or(written).as_ptr());
+                for (i, number) in blocks.clone().enumerate() {
+                    let place = if at_once { 0 } else { i * BLOCK };
+                    let sums = &mut sums[place..][..BLOCK];
+                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of what is on the right.
+                    unsafe { block(tiles, left(number), low, right, here, sums.as_mut_ptr(), group > 0) };
+                    if at_once {
+                        finish(number, sums);
+                    }
                 }
             }
-            for (number, sums) in blocks.zip(sums.chunks_exact_mut(BLOCK)) {
-                if steps.is_empty() {
-                    sums.fill(0.0);
-                }
-                finish(number, sums);
+            if !at_once {
+                blocks.zip(sums.chunks_exact(BLOCK)).for_each(|(number, sums)| finish(number, sums));
             }
         });
     }
