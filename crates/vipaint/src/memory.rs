@@ -69,8 +69,8 @@ impl Sample {
     fn of(prior: &Prior, cfg_scale: f64, recompute: bool) -> Self {
         let values: u64 = prior.shape().iter().map(|side| *side as u64).product();
         let plain = values * PER_VALUE;
-        let unknown = Footprint { denoiser: plain, recomputed: [plain, 0], decoder: 0 };
-        let Footprint { denoiser, recomputed: [kept, inside], decoder } = prior.footprint.unwrap_or(unknown);
+        let unknown = Footprint { denoiser: plain, recomputed: [plain, 0], decoder: 0, late: false };
+        let Footprint { denoiser, recomputed: [kept, inside], decoder, .. } = prior.footprint.unwrap_or(unknown);
         let times = if cfg_scale == 1.0 { 1 } else { 2 };
         if recompute {
             return Self { call: kept * times, besides: decoder.max(inside) };
@@ -123,6 +123,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Resource`] when there is no way.
     pub(crate) fn new(work: Work<'_>) -> Result<Self> {
+        work.prior.warm_up();
         Self::within(room_on(&work.prior.device), work)
     }
 
@@ -226,7 +227,7 @@ mod tests {
     fn prior() -> Prior {
         let gaussian = Gaussian::new(&[0.0; 4], &[1.0; 4], [1, 2, 2], &Device::flex()).expect("it is well formed");
         let mut prior = Prior::new("test", Arc::new(gaussian), Schedule::Flow { shift: 1.0 }, 1.0);
-        prior.footprint = Some(Footprint { denoiser: 3 * MIB, recomputed: [MIB, MIB], decoder: MIB });
+        prior.footprint = Some(Footprint { denoiser: 3 * MIB, recomputed: [MIB, MIB], decoder: MIB, late: false });
         prior
     }
 
