@@ -6,7 +6,7 @@ use crate::elementwise::exp;
 use crate::parallel::{Shared, with_scratch};
 use crate::simd::{Simd, WIDE, multiversion};
 use crate::team::{each, map, parts, threads};
-use product::{Rows, RowsMut, columns, product, transposed, turned};
+use product::{Right, Rows, RowsMut, columns, product, transposed, turned};
 
 /// Queries of a block at least: their scores stay in cache for a few hundred keys.
 const BLOCK: usize = 48;
@@ -73,7 +73,7 @@ impl Attention {
     }
 
     /// Softmax of the scores of queries, into `p` `[queries, keys]`.
-    fn probabilities(&self, q: Rows, k_columns: &[f32], p: &mut [f32]) {
+    fn probabilities(&self, q: Rows, k_columns: &Right, p: &mut [f32]) {
         product(q, k_columns, false, RowsMut::whole(p, self.keys));
         parts(p, ROWS * self.keys, |_, rows| {
             rows.chunks_exact_mut(self.keys).for_each(|row| softmax(row, self.scale()));

@@ -16,9 +16,11 @@
 // points of matrices; and a micro-kernel takes what it takes.
 #![allow(clippy::inline_always, clippy::needless_range_loop, clippy::too_many_arguments)]
 
+mod amx;
 mod attention;
 pub mod conv;
 mod elementwise;
+mod join;
 mod layer_norm;
 mod memory;
 mod norm;
@@ -33,10 +35,11 @@ mod tile;
 mod version_tests;
 
 pub use attention::{Attention, attention, attention_vjp};
-pub use elementwise::{Activation, activate, activate_vjp, geglu, geglu_vjp, silu, silu_vjp};
+pub use elementwise::{Activation, activate, activate_vjp, add, geglu, geglu_vjp, silu, silu_vjp};
+pub use join::{join, split};
 pub use layer_norm::{layer_norm, layer_norm_vjp};
 pub use memory::zeros;
-pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp};
+pub use norm::{GroupNorm, GroupNormGrads, Moments, Tail, group_norm, group_norm_vjp, group_norm_vjp_onto};
 pub use resample::{average_pool2, average_pool2_vjp, upsample2, upsample2_vjp};
 pub use simd::Version;
 pub use team::{map, threads};

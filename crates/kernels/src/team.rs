@@ -34,14 +34,16 @@ static POSTED: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that look out for the next.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads there are for the tasks of the calling one: a single one inside of a task, or else the pool's.
+/// How many threads there are for the tasks of the calling one: a single one that counts inside of a task, or else the pool's.
 pub fn threads() -> usize {
     if INSIDE.get() { 1 } else { rayon::current_num_threads() }
 }
 
-/// Calls `f` for each number below `count`. Tasks inside of tasks run where they are.
+/// Calls `f` for each number below `count`. Tasks inside of tasks run where they are, unless a helper has nothing to do just
+/// now: one that is done with its part of the samples takes a share of the others'.
 pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
-    let helpers = if count < 2 { 0 } else { (threads() - 1).min(count - 1) };
+    let idle = || if INSIDE.get() { WAITING.load(Ordering::Relaxed) } else { threads() - 1 };
+    let helpers = if count < 2 { 0 } else { idle().min(count - 1) };
     if helpers == 0 {
         (0..count).for_each(f);
     } else {
@@ -96,7 +98,8 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
     POSTED.fetch_add(1, Ordering::Release);
-    for _ in WAITING.load(Ordering::Relaxed)..helpers {
+    let spawned = if INSIDE.get() { 0 } else { helpers.saturating_sub(WAITING.load(Ordering::Relaxed)) };
+    for _ in 0..spawned {
         rayon::spawn({
             let job = job.clone();
             move || help(job)
@@ -216,6 +219,26 @@ mod tests {
             }
         });
         assert_eq!(sum.into_inner(), 4 * 200 * 3 * 10);
+    }
+
+    #[test]
+    fn an_idle_helper_takes_a_share_of_the_tasks_inside_of_another() {
+        in_pool(2, || {
+            // One of two tasks is done at once; its thread looks out, though perhaps not in time, and is found by the other's.
+            let helped = || {
+                let threads = Mutex::new(std::collections::HashSet::new());
+                each(2, |part| {
+                    for _ in 0..if part == 0 { 0 } else { 100 } {
+                        each(2, |_| {
+                            threads.lock().unwrap().insert(current().id());
+                            std::thread::sleep(Duration::from_micros(50));
+                        });
+                    }
+                });
+                threads.into_inner().unwrap().len() == 2
+            };
+            assert!((0..100).any(|_| helped()));
+        });
     }
 
     #[test]

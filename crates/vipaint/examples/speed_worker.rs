@@ -248,14 +248,14 @@ const CHAINS: usize = 12;
 
 /// Lanes of the processor's vectors.
 fn lanes() -> usize {
-    if Version::current() == Version::Avx512 { 16 } else { 8 }
+    if Version::current() >= Version::Avx512 { 16 } else { 8 }
 }
 
 fn chains(steps: usize) -> f32 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the features were found.
     match Version::current() {
-        Version::Avx512 => return unsafe { x86::wide(steps) },
+        Version::Avx512 | Version::Amx => return unsafe { x86::wide(steps) },
         Version::Avx2 => return unsafe { x86::narrow(steps) },
         Version::Portable => {}
     }

@@ -1,9 +1,10 @@
 //! Small matrix products on strided rows.
 
+use crate::amx;
 use crate::conv::turn;
 use crate::memory::zeros;
 use crate::parallel::{Shared, pieces};
-use crate::simd::UNIT;
+use crate::simd::{UNIT, Version};
 use crate::team::{each, parts, threads};
 use crate::tile::{COLS, MOST_ROWS, Product, Start, gather};
 use std::ops::Range;
@@ -65,8 +66,25 @@ impl<'a> RowsMut<'a> {
     }
 }
 
-/// `b` as the right factor of [`product`]: its columns by panels of [`COLS`].
-pub(super) fn columns(b: Rows) -> Vec<f32> {
+/// The right factor of a product.
+pub(super) enum Right {
+    /// Its columns by panels of [`COLS`]: `[panel][row][COLS]`.
+    Panels(Vec<f32>),
+    /// Its blocks, for tile registers: `[column / 32][row / 32]`.
+    Blocks(amx::Lines),
+}
+
+/// Whether tile registers multiply with a matrix of these sides: not where they would be half empty.
+fn tiled(sides: [usize; 2]) -> bool {
+    let filled: usize = sides.map(|side| side.next_multiple_of(amx::SIDE)).iter().product();
+    Version::current() == Version::Amx && filled <= 2 * sides[0] * sides[1]
+}
+
+/// `b` as the right factor of [`product`].
+pub(super) fn columns(b: Rows) -> Right {
+    if tiled([b.count, b.len]) {
+        return Right::Blocks(amx::blocks_of(b.data, b.stride, [b.count, b.len], true));
+    }
     let mut packed = zeros(b.len.div_ceil(COLS) * b.count * COLS); // [panel][row][COLS]
     for (panel, values) in packed.chunks_exact_mut(b.count * COLS).enumerate() {
         let first = panel * COLS;
@@ -75,17 +93,20 @@ pub(super) fn columns(b: Rows) -> Vec<f32> {
             row[..cols].copy_from_slice(&b.row(i)[first..][..cols]);
         }
     }
-    packed
+    Right::Panels(packed)
 }
 
 /// `b^T` as the right factor of [`product`].
-pub(super) fn transposed(b: Rows) -> Vec<f32> {
+pub(super) fn transposed(b: Rows) -> Right {
+    if tiled([b.count, b.len]) {
+        return Right::Blocks(amx::blocks_of(b.data, b.stride, [b.count, b.len], false));
+    }
     let mut packed = zeros(b.count.div_ceil(COLS) * b.len * COLS); // [panel of rows][column][COLS]
     for (panel, values) in packed.chunks_exact_mut(b.len * COLS).enumerate() {
         let rows = b.part(panel * COLS..b.count.min((panel + 1) * COLS));
         turn_rows(rows.data, rows.stride, [rows.count, b.len], values, COLS);
     }
-    packed
+    Right::Panels(packed)
 }
 
 /// Writes `x`, a matrix of these sides with rows `stride` apart, with rows and columns exchanged to `y`, whose rows are
@@ -107,9 +128,15 @@ fn turn_rows(x: &[f32], stride: usize, [height, width]: [usize; 2], y: &mut [f32
 
 /// Multiply-adds that are worth a task of their own: about ten microseconds.
 const GRAIN: usize = 1 << 19;
+/// The same on tile registers.
+const TILE_GRAIN: usize = 1 << 22;
 
 /// `y = a b`, or `y += a b` if `add`, with `b` packed by [`columns`] or [`transposed`].
-pub(super) fn product(a: Rows, b: &[f32], add: bool, y: RowsMut) {
+pub(super) fn product(a: Rows, b: &Right, add: bool, y: RowsMut) {
+    let b = match b {
+        Right::Panels(b) => b,
+        Right::Blocks(b) => return product_on_tiles(a, b.get(), add, y),
+    };
     assert!(a.count == y.count && b.len() == y.len.div_ceil(COLS) * a.len * COLS, "shapes of a product");
     let (tiles, panels) = (a.count.div_ceil(MOST_ROWS), y.len.div_ceil(COLS));
     let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * threads());
@@ -144,6 +171,57 @@ fn part(a: Rows, b: &[f32], add: bool, y: RowsMut, rows: Range<usize>, panels: R
     // SAFETY: every row has `a.len` values, a panel `a.len * COLS`; the places are inside `y` by its construction, and its
     // holder and this task are the only ones to touch them.
     unsafe { gather(&product, b[first * a.len..].as_ptr()) };
+}
+
+/// Rows of the left factor that are split by a task.
+const SPLIT: usize = 32;
+
+/// [`product`] with blocks on the right.
+fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
+    use amx::{BLOCK, LINE, SIDE, Step};
+    let (chunks, panels, blocks) = (a.len.div_ceil(SIDE), y.len.div_ceil(SIDE), a.count.div_ceil(SIDE));
+    assert!(a.count == y.count && b.len() == panels * chunks * BLOCK, "shapes of a product");
+    // An odd number of lines, lest chunks share places in the cache.
+    let room = (blocks * SIDE) | 1;
+    let low = chunks * room * LINE;
+    let steps = |chunk: usize| Step { left: 4 * chunk * room * LINE, right: 4 * chunk * BLOCK };
+    let steps: Vec<Step> = (0..chunks).map(steps).collect();
+    let places: Vec<usize> = (0..a.count).map(|i| y.start + i * y.stride).collect();
+    let tasks = (a.count * a.len * y.len / TILE_GRAIN).clamp(1, 4 * threads());
+    let group = panels.div_ceil(tasks.min(panels));
+    let groups = panels.div_ceil(group);
+    let share = blocks.div_ceil(tasks.div_ceil(groups).min(blocks));
+    let (panels_of, blocks_of) = (pieces(panels, group), pieces(blocks, share));
+    amx::with_lines(2 * low, |parts| {
+        let parts = Shared::new(parts);
+        let split = |task: usize| {
+            let first = task * SPLIT;
+            let (rows, to) = (a.part(first..a.count.min(first + SPLIT)), parts.at(first * LINE));
+            // SAFETY: these rows have as many values; their lines are this task's.
+            unsafe { amx::split(rows.data.as_ptr(), |i| i * rows.stride, rows.count, rows.len, to, room * LINE, low) };
+        };
+        // Where one thread does the products, so that it finds the parts near.
+        if tasks == 1 { (0..blocks).for_each(split) } else { each(blocks, split) }
+        each(groups * blocks.div_ceil(share), |task| {
+            let tiles = amx::Tiles::new();
+            amx::with_lines(BLOCK, |sums| {
+                for panel in panels_of(task % groups) {
+                    let (first, right) = (panel * SIDE, &b[panel * chunks * BLOCK..]);
+                    for block in blocks_of(task / groups) {
+                        let left = parts.at(block * SIDE * LINE).cast_const();
+                        let rows = block * SIDE..a.count.min((block + 1) * SIDE);
+                        // SAFETY: steps stay inside of the parts, which have room for whole blocks, and of the panel; these
+                        // rows of these columns are this task's.
+                        unsafe {
+                            amx::block(&tiles, left, 4 * low, right.as_ptr(), &steps, sums.as_mut_ptr(), false);
+                            let count = SIDE.min(y.len - first);
+                            amx::put(sums, &places[rows], &[0.0; SIDE], add, y.data, first, count);
+                        }
+                    }
+                }
+            });
+        });
+    });
 }
 
 /// Values of a task of [`turned`].

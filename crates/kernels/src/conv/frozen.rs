@@ -2,6 +2,7 @@
 
 use super::apply::{End, activate_after};
 use super::pointwise::{self, Pointwise};
+use super::tiled::{self, Tiled};
 use super::winograd::{Tile, Winograd, serves};
 use super::{Conv, Packed};
 use crate::elementwise::{Activation, activate_vjp};
@@ -17,7 +18,8 @@ const SMALL: usize = 1 << 16;
 
 /// A convolution whose weights never change, and its adjoint.
 ///
-/// The algorithm depends on the layer's shape only: [`Winograd`] for 3x3 convolutions that it serves, direct summation
+/// The algorithm depends on the layer's shape only: direct summation on tile registers where there are such and channels fill
+/// them ([`Version::Amx`](crate::Version::Amx)), or else [`Winograd`] for 3x3 convolutions that it serves, direct summation
 /// ([`Packed`]) for all else.
 #[derive(Clone, Debug)]
 pub struct Frozen {
@@ -30,6 +32,9 @@ pub struct Frozen {
 
 #[derive(Clone, Debug)]
 enum Kind {
+    Tiled(Tiled),
+    /// The upsampling and the convolution after it.
+    Upsampling(Tiled),
     Winograd(Winograd),
     Pointwise(Pointwise),
     Direct { forward: Packed, adjoint: Packed },
@@ -41,6 +46,7 @@ impl Frozen {
         assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
         assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
         let kind = match tile(conv) {
+            _ if tiled::serves(conv) => Kind::Tiled(Tiled::new(conv, weight)),
             Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
             None if pointwise::serves(conv) => Kind::Pointwise(Pointwise::new(conv, weight)),
             None => Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) },
@@ -54,6 +60,11 @@ impl Frozen {
     pub fn after_upsampling(self) -> Self {
         let Conv { height, width, .. } = self.conv;
         assert!(height.is_multiple_of(2) && width.is_multiple_of(2), "sides of an upsampled image: {:?}", self.conv);
+        if let Kind::Tiled(tiled) = &self.kind
+            && let Some(tiled) = tiled.after_upsampling(&self.conv)
+        {
+            return Self { kind: Kind::Upsampling(tiled), doubled: true, ..self };
+        }
         Self { doubled: true, ..self }
     }
 
@@ -70,6 +81,7 @@ impl Frozen {
     #[must_use]
     pub fn halved(mut self) -> Self {
         match &mut self.kind {
+            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.halve(),
             Kind::Winograd(winograd) => winograd.halve(),
             Kind::Pointwise(pointwise) => pointwise.halve(),
             Kind::Direct { forward, adjoint } => {
@@ -100,6 +112,8 @@ impl Frozen {
         let bias = Some(&self.bias[..]);
         let end = End { bias, add, activation };
         let packed = match &self.kind {
+            Kind::Tiled(tiled) => return tiled.apply(self.doubled, x, &end, y, z),
+            Kind::Upsampling(tiled) => return tiled.apply(false, x, &end, y, z),
             Kind::Winograd(winograd) => {
                 winograd.apply(self.doubled, x, bias, add, y);
                 return activate_after(activation, y, z);
@@ -128,11 +142,12 @@ impl Frozen {
     /// The gradient of the input from `g`, that of the output.
     pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
         let before_halving = |dx: &mut [f32]| match &self.kind {
+            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.input_grad(g, dx),
             Kind::Winograd(winograd) => winograd.input_grad(self.doubled, g, dx),
             Kind::Pointwise(pointwise) => pointwise.input_grad(g, dx),
             Kind::Direct { adjoint, .. } => adjoint.apply(g, None, false, dx),
         };
-        if !self.doubled || matches!(self.kind, Kind::Winograd(_)) {
+        if !self.doubled || matches!(self.kind, Kind::Winograd(_) | Kind::Upsampling(_)) {
             return before_halving(dx);
         }
         with_scratch(4 * dx.len(), |large| {
@@ -144,6 +159,7 @@ impl Frozen {
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
         let weights = match &self.kind {
+            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.bytes(),
             Kind::Winograd(winograd) => winograd.bytes(),
             Kind::Pointwise(pointwise) => pointwise.packed().bytes(),
             Kind::Direct { forward, adjoint } => forward.bytes() + adjoint.bytes(),

@@ -9,6 +9,7 @@ mod pass;
 mod pixel_blocks;
 mod pointwise;
 mod storage;
+mod tiled;
 mod train;
 mod transposed;
 pub mod winograd;

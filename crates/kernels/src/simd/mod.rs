@@ -75,7 +75,8 @@ pub(crate) trait Simd: Copy {
 
 /// The versions of the kernels, each faster than the one before.
 ///
-/// Their results differ by rounding: the later ones round a product and its sum once, and add in the same order.
+/// Their results differ by rounding: the later ones round a product and its sum once, and add in the same order. The last one's
+/// products are off by up to `2^-15` of themselves, see `docs/kernels.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// For any processor.
@@ -84,13 +85,15 @@ pub enum Version {
     Avx2,
     /// The same with AVX-512 F, VL, DQ and BW.
     Avx512,
+    /// The same with AVX-512 BF16, and the tile registers of AMX for products: each number there as the sum of two of eight bits.
+    Amx,
 }
 
 /// The version in use, counted from one; zero before it is known.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 impl Version {
-    const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// Those that this processor runs.
     pub fn available() -> impl Iterator<Item = Self> {
@@ -115,7 +118,7 @@ impl Version {
     }
 
     /// Uses nothing above this version from now on, in all threads: for tests and comparisons. Packed weights serve every
-    /// version.
+    /// version but [`Self::Amx`]: layers that are packed while it is in use keep to the tiles, others never use them.
     pub fn limit(self) {
         CURRENT.store(self.min(Self::detect()) as u8 + 1, Ordering::Relaxed);
     }
@@ -130,6 +133,7 @@ impl Version {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
             match (avx2, avx512) {
+                (true, true) if crate::amx::available() => Self::Amx,
                 (true, true) => Self::Avx512,
                 (true, false) => Self::Avx2,
                 _ => Self::Portable,
@@ -159,7 +163,7 @@ macro_rules! multiversion {
                 }
                 // SAFETY: the version in use was found, with the enabled features.
                 match Version::current() {
-                    Version::Avx512 => return unsafe { fastest(Avx512::new(), $($arg),*) },
+                    Version::Avx512 | Version::Amx => return unsafe { fastest(Avx512::new(), $($arg),*) },
                     Version::Avx2 => return unsafe { fast(Avx2::new(), $($arg),*) },
                     Version::Portable => {}
                 }
@@ -185,7 +189,7 @@ macro_rules! multiversion {
                 }
                 // SAFETY: the version in use was found, with the enabled features; the caller's contract is the body's.
                 match Version::current() {
-                    Version::Avx512 => return unsafe { fastest(Avx512::new(), $($arg),*) },
+                    Version::Avx512 | Version::Amx => return unsafe { fastest(Avx512::new(), $($arg),*) },
                     Version::Avx2 => return unsafe { fast(Avx2::new(), $($arg),*) },
                     Version::Portable => {}
                 }

@@ -1,18 +1,21 @@
 //! Memory of large results, used again.
 //!
 //! Results of layers on large images are given back to the system when they are freed and cleared by it when the next one is
-//! made: that took a tenth of a network's time. Here a few are kept for results of about the same size.
+//! made: that took a tenth of a network's time. Here some are kept for results of about the same size.
 
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 use vipaint_kernels::zeros;
 
 /// The least buffer worth keeping, in values.
-const LEAST: usize = 1 << 14;
+const LEAST: usize = 1 << 10;
 /// Values that are kept at most.
 const MOST: usize = 1 << 25;
+/// Buffers that are kept at most: they are looked through one by one.
+const COUNT: usize = 512;
 
 static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
@@ -39,14 +42,35 @@ fn give(mut buffer: Vec<f32>) {
     }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.push(buffer);
-    let mut total: usize = kept.iter().map(Vec::len).sum();
+    let (mut count, mut total) = (kept.len(), kept.iter().map(Vec::len).sum::<usize>());
     let let_go = kept.iter().take_while(|buffer| {
-        let too_much = total > MOST;
-        total -= buffer.len();
+        let too_much = total > MOST || count > COUNT;
+        (count, total) = (count - 1, total - buffer.len());
         too_much
     });
     let count = let_go.count();
     kept.drain(..count);
+}
+
+/// `len` arbitrary values for an intermediate result.
+pub(super) fn scratch(len: usize) -> Scratch {
+    Scratch(Buffer(take(len)))
+}
+
+/// Values that go back to the others.
+pub(super) struct Scratch(Buffer);
+
+impl Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0.0
+    }
 }
 
 /// The values as the storage of a tensor, which gives them back.

@@ -16,7 +16,7 @@ pub enum Padding {
 /// [`ops::conv2d`] for pictures of one size.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    packed: PackedConv,
+    pub(super) packed: PackedConv,
     padding: Padding,
 }
 

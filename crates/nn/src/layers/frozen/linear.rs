@@ -7,7 +7,7 @@ use crate::ops::{self, Activation, PackedConv, Values};
 /// `y = x W^T + b`, [`ops::linear`].
 #[derive(Clone, Debug)]
 pub struct Linear {
-    packed: PackedConv,
+    pub(super) packed: PackedConv,
 }
 
 impl Linear {

@@ -1,0 +1,45 @@
+//! What stands for the instructions where there are none: [`available`] says so, and nothing else is called.
+
+pub(crate) struct Tiles(());
+
+impl Tiles {
+    pub(crate) fn new() -> Self {
+        unreachable!("{NONE}")
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    pub left: usize,
+    pub right: usize,
+}
+
+const NONE: &str = "no processor for this program has tile registers";
+
+pub(crate) fn available() -> bool {
+    false
+}
+
+pub(crate) unsafe fn block(_: &Tiles, _: *const f32, _: usize, _: *const f32, _: &[Step], _: *mut f32, _: bool) {
+    unreachable!("{NONE}")
+}
+
+pub(crate) unsafe fn split(
+    _: *const f32,
+    _: impl Fn(usize) -> usize,
+    _: usize,
+    _: usize,
+    _: *mut f32,
+    _: usize,
+    _: usize,
+) {
+    unreachable!("{NONE}")
+}
+
+pub(crate) unsafe fn expand(_: *const f32, _: *mut f32) {
+    unreachable!("{NONE}")
+}
+
+pub(crate) unsafe fn turn(_: *const f32, _: *mut f32) {
+    unreachable!("{NONE}")
+}

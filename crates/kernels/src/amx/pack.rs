@@ -1,0 +1,190 @@
+//! Right factors in the order in which tiles are read.
+
+use super::{LINE, Lines, SIDE, expand, split, turn, with_lines};
+use crate::conv::turn as turn_values;
+use crate::parallel::Shared;
+use crate::team::each;
+use half::f16;
+
+/// Pairs of a block of 32 terms and 32 columns: `[low, high][column / 16][term / 2][column % 16]`.
+pub(crate) const BLOCK: usize = SIDE * SIDE;
+/// The same in half precision, without the two parts.
+pub(crate) const HALF_BLOCK: usize = BLOCK / 2;
+
+/// The blocks of a matrix for each kernel position: `[column / 32][term / 32][position]`.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    values: Lines,
+    half: bool,
+    terms: usize,
+    positions: usize,
+}
+
+impl Blocks {
+    /// From `weight` `[columns, terms, positions]`.
+    pub(crate) fn new(weight: &[f32], columns: usize, terms: usize, positions: usize) -> Self {
+        assert_eq!(weight.len(), columns * terms * positions, "weights of a product");
+        let chunks = terms.div_ceil(SIDE);
+        let count = columns.div_ceil(SIDE) * chunks;
+        let mut values = Lines::zeros(count * positions * BLOCK);
+        let shared = Shared::new(values.get_mut());
+        each(count, |task| {
+            let (panel, chunk) = (task / chunks, task % chunks);
+            let (column, term) = (panel * SIDE, chunk * SIDE);
+            let sides = [SIDE.min(columns - column), SIDE.min(terms - term)];
+            // SAFETY: the blocks of this panel and chunk are this task's.
+            let blocks = unsafe { shared.slice(task * positions * BLOCK, positions * BLOCK) };
+            let mut rows = [0.0; BLOCK]; // [column][term], of a position
+            for (position, block) in blocks.chunks_exact_mut(BLOCK).enumerate() {
+                for (i, row) in rows.chunks_exact_mut(SIDE).take(sides[0]).enumerate() {
+                    let from = &weight[((column + i) * terms + term) * positions + position..];
+                    row.iter_mut().zip(from.iter().step_by(positions)).take(sides[1]).for_each(|(to, from)| *to = *from);
+                }
+                pack(&rows, SIDE, [SIDE; 2], block);
+            }
+        });
+        Self { values, half: false, terms, positions }
+    }
+
+    pub(crate) fn positions(&self) -> usize {
+        self.positions
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.values.get())
+    }
+
+    /// Rounds to half precision.
+    pub(crate) fn halve(&mut self) {
+        if self.half {
+            return;
+        }
+        let mut half = Lines::zeros(self.values.get().len() / 2);
+        let shared = Shared::new(half.get_mut());
+        each(self.values.get().len() / BLOCK, |i| {
+            let (low, high) = self.values.get()[i * BLOCK..][..BLOCK].split_at(HALF_BLOCK);
+            // SAFETY: this task's block.
+            let half = unsafe { shared.slice(i * HALF_BLOCK, HALF_BLOCK) };
+            for (half, (low, high)) in half.iter_mut().zip(low.iter().zip(high)) {
+                let [first, second] = pair(*low, *high).map(|value| u32::from(f16::from_f32(value).to_bits()));
+                *half = f32::from_bits(first | second << 16);
+            }
+        });
+        self.values = half;
+        self.half = true;
+    }
+
+    /// Blocks whose positions are sums of these: `sets[i]` lists those of position `i`.
+    pub(crate) fn summed(&self, sets: &[Vec<usize>]) -> Self {
+        let (from, to) = (self.positions, sets.len());
+        let count = self.values.get().len() / (from * self.block_len());
+        let mut values = Lines::zeros(count * to * BLOCK);
+        let shared = Shared::new(values.get_mut());
+        each(count, |task| {
+            // SAFETY: the blocks of this panel and chunk are this task's.
+            let blocks = unsafe { shared.slice(task * to * BLOCK, to * BLOCK) };
+            let mut term = [0.0; BLOCK];
+            for (set, block) in sets.iter().zip(blocks.chunks_exact_mut(BLOCK)) {
+                let mut sums = [0.0; BLOCK]; // pairs in the order of the high parts
+                for position in set {
+                    self.write_number(task * from + position, false, &mut term);
+                    let (low, high) = term.split_at(HALF_BLOCK);
+                    for (sums, (low, high)) in sums.chunks_exact_mut(2).zip(low.iter().zip(high)) {
+                        sums.iter_mut().zip(pair(*low, *high)).for_each(|(sum, value)| *sum += value);
+                    }
+                }
+                let high = block[HALF_BLOCK..].as_mut_ptr();
+                // SAFETY: 32 rows of 32 values, as many lines of pairs; the low parts come before.
+                unsafe { split(sums.as_ptr(), |i| i * SIDE, SIDE, SIDE, high, 0, HALF_BLOCK.wrapping_neg()) };
+            }
+        });
+        let mut summed = Self { values, half: false, terms: self.terms, positions: to };
+        if self.half {
+            summed.halve();
+        }
+        summed
+    }
+
+    fn block_len(&self) -> usize {
+        if self.half { HALF_BLOCK } else { BLOCK }
+    }
+
+    /// The blocks of a panel, if they are there as they are read.
+    pub(crate) fn ready(&self, panel: usize) -> Option<&[f32]> {
+        let len = self.terms.div_ceil(SIDE) * self.positions * BLOCK;
+        (!self.half).then(|| &self.values.get()[panel * len..][..len])
+    }
+
+    /// Writes a block as it is read, or the same with columns and terms exchanged.
+    pub(crate) fn write(&self, panel: usize, chunk: usize, position: usize, turned: bool, to: &mut [f32]) {
+        let number = (panel * self.terms.div_ceil(SIDE) + chunk) * self.positions + position;
+        self.write_number(number, turned, to);
+    }
+
+    fn write_number(&self, number: usize, turned: bool, to: &mut [f32]) {
+        assert!(to.len() >= BLOCK && super::available());
+        let mut expanded = [0.0; BLOCK];
+        let values = &self.values.get()[number * self.block_len()..][..self.block_len()];
+        // SAFETY: blocks of these lengths, and a processor that has the instructions.
+        unsafe {
+            match (self.half, turned) {
+                (true, false) => expand(values.as_ptr(), to.as_mut_ptr()),
+                (true, true) => {
+                    expand(values.as_ptr(), expanded.as_mut_ptr());
+                    turn(expanded.as_ptr(), to.as_mut_ptr());
+                }
+                (false, true) => turn(values.as_ptr(), to.as_mut_ptr()),
+                (false, false) => to[..BLOCK].copy_from_slice(values),
+            }
+        }
+    }
+}
+
+/// The values of two terms from pairs of their parts.
+fn pair(low: f32, high: f32) -> [f32; 2] {
+    let (low, high) = (low.to_bits(), high.to_bits());
+    let value = |high: u32, low: u32| f32::from_bits(high) + f32::from_bits(low);
+    [value(high << 16, low << 16), value(high & !0xffff, low & !0xffff)]
+}
+
+/// A block from up to 32 rows, `stride` apart, of up to 32 values: a column's terms are a row.
+fn pack(rows: &[f32], stride: usize, [columns, terms]: [usize; 2], block: &mut [f32]) {
+    assert!(columns <= SIDE && terms <= SIDE && block.len() == BLOCK && super::available());
+    assert!(columns == 0 || rows.len() >= (columns - 1) * stride + terms, "rows of a block");
+    with_lines(2 * SIDE * LINE, |parts| {
+        let low = SIDE * LINE;
+        if columns < SIDE {
+            parts.fill(0.0);
+        }
+        // SAFETY: rows of these sizes; two tiles of 16 rows of 16 pairs of each part.
+        unsafe {
+            split(rows.as_ptr(), |i| i * stride, columns, terms, parts.as_mut_ptr(), 0, low);
+            for (part, tile) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let from = parts[(1 - part) * low + tile * 16 * LINE..].as_ptr();
+                turn_values(from, LINE, 16, 16, block[(2 * part + tile) * 16 * LINE..].as_mut_ptr(), LINE);
+            }
+        }
+    });
+}
+
+/// The blocks of a matrix whose columns are these rows, `count` of them with `len` values each, `stride` apart:
+/// `[column / 32][term / 32]`. If `turned`, of one whose rows are.
+pub(crate) fn blocks_of(rows: &[f32], stride: usize, [count, len]: [usize; 2], turned: bool) -> Lines {
+    let (panels, chunks) = (count.div_ceil(SIDE), len.div_ceil(SIDE));
+    let mut blocks = Lines::zeros(panels * chunks * BLOCK);
+    for (panel, chunk) in (0..panels * chunks).map(|i| (i / chunks, i % chunks)) {
+        let (row, value) = (panel * SIDE, chunk * SIDE);
+        let sides = [SIDE.min(count - row), SIDE.min(len - value)];
+        let rows = &rows[row * stride + value..];
+        if turned {
+            let mut block = [0.0; BLOCK];
+            pack(rows, stride, sides, &mut block);
+            let to = &mut blocks.get_mut()[(chunk * panels + panel) * BLOCK..][..BLOCK];
+            // SAFETY: blocks.
+            unsafe { turn(block.as_ptr(), to.as_mut_ptr()) };
+        } else {
+            pack(rows, stride, sides, &mut blocks.get_mut()[(panel * chunks + chunk) * BLOCK..][..BLOCK]);
+        }
+    }
+    blocks
+}

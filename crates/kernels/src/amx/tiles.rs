@@ -1,0 +1,270 @@
+//! The instructions.
+//!
+//! Tile registers are named in `asm!` only, so the compiler has nothing in them.
+
+use super::{LINE, SIDE};
+use std::arch::asm;
+use std::arch::x86_64::{
+    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128,
+    _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64,
+    _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32,
+    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps, 
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
+};
+use std::marker::PhantomData;
+use std::sync::LazyLock;
+
+/// Whether the processor has what is used here and the system lends its state to this process.
+pub(crate) fn available() -> bool {
+    static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
+        // SAFETY: a processor with AVX-512 has the leaf, and its system the instruction.
+        is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("xsave") && unsafe { has_tiles() } && permitted()
+    });
+    *AVAILABLE
+}
+
+/// # Safety
+/// The processor has AVX-512 and XSAVE.
+#[target_feature(enable = "xsave")]
+unsafe fn has_tiles() -> bool {
+    const TILE: u32 = 1 << 24;
+    const BF16: u32 = 1 << 22;
+    /// The registers' and their configuration's state.
+    const STATE: u64 = 1 << 17 | 1 << 18;
+    let features = __cpuid_count(7, 0).edx;
+    // SAFETY: the processor has the instruction.
+    features & (TILE | BF16) == TILE | BF16 && unsafe { _xgetbv(0) } & STATE == STATE
+}
+
+/// Asks the system, once for the process, for the registers' state (Linux, arch/x86/xstate.rst).
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes what the process may do, nothing else.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+/// This thread's tile registers, each of 16 rows of 64 bytes; released in the end, lest the system saves them for others.
+pub(crate) struct Tiles(PhantomData<*const ()>);
+
+/// What `ldtilecfg` reads.
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Tiles {
+    pub(crate) fn new() -> Self {
+        static ALL: Configuration = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+            rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        assert!(available(), "the processor's tile registers");
+        // SAFETY: the instruction is there, and the configuration is a valid one.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const ALL, options(nostack, readonly, preserves_flags)) };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Tiles {
+    fn drop(&mut self) {
+        // SAFETY: there is a configuration, and nobody uses the registers any more.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+    }
+}
+
+/// One of the products that a block sums: bytes from the start of each factor.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Step {
+    pub left: usize,
+    pub right: usize,
+}
+
+/// Adds up products of 32 rows, 32 terms and 32 columns, `sums[i][j] = (sums[i][j] +) sum_steps sum_k a[i][k] b[k][j]`.
+///
+/// Of the left factor a step's rows are 64 bytes apart, 32 numbers in each, the low parts `low` bytes after the high ones. Of
+/// the right factor it is a block: low parts of columns below 16 and from 16 on, then the high parts.
+///
+/// # Safety
+/// For every step, `a` is valid for reading 2048 bytes at `left` and at `left + low`, `b` for 4096 at `right`; `sums` is valid
+/// for 1024 values, apart from the former.
+pub(crate) unsafe fn block(_: &Tiles, a: *const f32, low: usize, b: *const f32, steps: &[Step], sums: *mut f32, add: bool) {
+    if steps.is_empty() {
+        if !add {
+            // SAFETY: the caller's.
+            unsafe { sums.write_bytes(0, SIDE * SIDE) };
+        }
+        return;
+    }
+    let range = steps.as_ptr_range();
+    // SAFETY: memory is the caller's; the holder of the tiles configured them.
+    unsafe {
+        asm!(
+            "test {add}, {add}",
+            "jz 2f",
+            "tileloadd tmm0, [{sums} + {wide}*1]",
+            "tileloadd tmm1, [{sums} + {wide}*1 + 64]",
+            "tileloadd tmm2, [{sums} + {wide}*1 + 2048]",
+            "tileloadd tmm3, [{sums} + {wide}*1 + 2112]",
+            "jmp 3f",
+            "2:",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "3:",
+            "mov {left}, [{step}]",
+            "mov {right}, [{step} + 8]",
+            "add {left}, {a}",
+            "add {right}, {b}",
+            // The high parts on the left and the low ones on the right,
+            "tileloadd tmm4, [{left} + {line}*1]",
+            "tileloadd tmm6, [{right} + {line}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {line}*1 + 1024]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{left} + {line}*1 + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            // the high parts of both,
+            "tileloadd tmm6, [{right} + {line}*1 + 2048]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{right} + {line}*1 + 3072]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            // and the low parts on the left.
+            "add {left}, {low}",
+            "tileloadd tmm4, [{left} + {line}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{left} + {line}*1 + 1024]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {step}, 16",
+            "cmp {step}, {end}",
+            "jne 3b",
+            "tilestored [{sums} + {wide}*1], tmm0",
+            "tilestored [{sums} + {wide}*1 + 64], tmm1",
+            "tilestored [{sums} + {wide}*1 + 2048], tmm2",
+            "tilestored [{sums} + {wide}*1 + 2112], tmm3",
+            a = in(reg) a,
+            b = in(reg) b,
+            low = in(reg) low,
+            sums = in(reg) sums,
+            add = in(reg) usize::from(add),
+            step = inout(reg) range.start => _,
+            end = in(reg) range.end,
+            line = in(reg) 64usize,
+            wide = in(reg) 128usize,
+            left = out(reg) _,
+            right = out(reg) _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// The high and the low parts of 32 values.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn parts(first: __m512, second: __m512) -> [__m512i; 2] {
+    // SAFETY: vectors of 512 bits each.
+    let integers = |numbers: __m512bh| unsafe { std::mem::transmute::<__m512bh, __m512i>(numbers) };
+    // As values again they are the upper halves of words.
+    let high = integers(_mm512_cvtne2ps_pbh(second, first));
+    let lower = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+    let first = _mm512_sub_ps(first, lower(_mm512_extracti64x4_epi64::<0>(high)));
+    let second = _mm512_sub_ps(second, lower(_mm512_extracti64x4_epi64::<1>(high)));
+    [high, integers(_mm512_cvtne2ps_pbh(second, first))]
+}
+
+/// Splits `channels` values of each of `count` rows, row `i` at `x + row(i)`: 32 of a row are a line at `to`, of the next row the
+/// next line, the next 32 values `plane` values later, zeros past the last; the low parts `low` values after them, in
+/// wrapping arithmetic.
+///
+/// # Safety
+/// The rows are valid for reading, and `to` for writing, what is described.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) unsafe fn split(
+    x: *const f32,
+    row: impl Fn(usize) -> usize,
+    count: usize,
+    channels: usize,
+    to: *mut f32,
+    plane: usize,
+    low: usize,
+) {
+    for (chunk, first) in (0..channels).step_by(SIDE).enumerate() {
+        let mask = u32::MAX >> (SIDE - SIDE.min(channels - first));
+        for i in 0..count {
+            // SAFETY: masked lanes are not read; places are the caller's.
+            unsafe {
+                let (x, to) = (x.add(row(i) + first), to.add(chunk * plane + i * LINE));
+                let (a, b) = (_mm512_maskz_loadu_ps(mask as u16, x), _mm512_maskz_loadu_ps((mask >> 16) as u16, x.wrapping_add(16)));
+                let [high, lower] = parts(a, b);
+                _mm512_storeu_si512(to.cast(), high);
+                _mm512_storeu_si512(to.wrapping_add(low).cast(), lower);
+            }
+        }
+    }
+}
+
+/// Blocks of the right factor from numbers in half precision in the same order, of which both parts are exact.
+///
+/// # Safety
+/// `half` is valid for reading 512 pairs, `to` for writing a block.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) unsafe fn expand(half: *const f32, to: *mut f32) {
+    for line in 0..SIDE {
+        // SAFETY: 32 lines of 32 numbers; the low parts come first.
+        unsafe {
+            let numbers = _mm512_loadu_si512(half.add(line * LINE).cast());
+            let (a, b) = (_mm512_extracti64x4_epi64::<0>(numbers), _mm512_extracti64x4_epi64::<1>(numbers));
+            let [high, low] = parts(_mm512_cvtph_ps(a), _mm512_cvtph_ps(b));
+            _mm512_storeu_si512(to.add(line * LINE).cast(), low);
+            _mm512_storeu_si512(to.add((SIDE + line) * LINE).cast(), high);
+        }
+    }
+}
+
+/// A block of the right factor with terms and columns exchanged.
+///
+/// # Safety
+/// `from` is valid for reading a block, `to` for writing one, apart.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(crate) unsafe fn turn(from: *const f32, to: *mut f32) {
+    // Of two columns, of a pair of terms each, to two terms of a pair of columns.
+    let exchange = _mm512_set4_epi32(0x0f0e_0b0a, 0x0d0c_0908, 0x0706_0302, 0x0504_0100);
+    for part in 0..2 {
+        for (tile, quarter, half) in (0..16).map(|i| (i / 8, i / 2 % 4, i % 2)) {
+            // SAFETY: rows of the tile of these columns, then of that of these terms.
+            unsafe {
+                let from = from.add((2 * part + tile) * 16 * LINE + quarter * 4);
+                let row = |i: usize| _mm_loadu_si128(from.add((8 * half + i) * LINE).cast::<__m128i>());
+                let even = four(row(0), row(2), row(4), row(6));
+                let odd = four(row(1), row(3), row(5), row(7));
+                let (even, odd) = (_mm512_shuffle_epi8(even, exchange), _mm512_shuffle_epi8(odd, exchange));
+                let to = to.add(((2 * part + half) * 16 + 8 * tile + 2 * quarter) * LINE);
+                _mm512_storeu_si512(to.cast(), _mm512_unpacklo_epi64(even, odd));
+                _mm512_storeu_si512(to.add(LINE).cast(), _mm512_unpackhi_epi64(even, odd));
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn four(a: __m128i, b: __m128i, c: __m128i, d: __m128i) -> __m512i {
+    let two = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+    _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(two, c), d)
+}
