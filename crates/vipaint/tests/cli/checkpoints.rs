@@ -7,7 +7,7 @@ use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use vipaint_zoo::formats::Checkpoint;
 
-use crate::setup::{QUICK, Said, Setup, half, names, ok};
+use crate::setup::{QUICK, Setup, half, names, ok};
 
 /// What no tensor tells.
 const STATED: &str = "name = \"tiny-latent\"\nhead = \"eps\"\n[network]\nimage_size = 4\nnum_heads = 2\n";
