@@ -240,12 +240,14 @@ fn single(dtype: &str, numbers: &[Vec<u8>], pad: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
 }
 
+/// The bytes of a number.
+type Bytes = fn(f32) -> Vec<u8>;
+
 /// Values are lent where they lie, or made from what is there; enough of them for several threads.
 #[test]
 fn values_are_the_same_however_they_lie_and_all_are_looked_at() {
     let values: Vec<f32> = (0..200_003).map(|i| (i % 1001) as f32 / 8.0 - 60.0).collect(); // exact in every type but bf16
     let coarse: Vec<f32> = values.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
-    type Bytes = fn(f32) -> Vec<u8>;
     let types: [(&str, Bytes, &[f32]); 4] = [
         ("F32", |x| x.to_le_bytes().to_vec(), &values),
         ("F64", |x| f64::from(x).to_le_bytes().to_vec(), &values),
