@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use safetensors::tensor::SafeTensors;
 use sha2::{Digest, Sha256};
-use vipaint_core::prior::{Condition, Denoiser, Footprint, Prior};
+use vipaint_core::prior::{Denoiser, Footprint, Prior};
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::text_unet;
@@ -54,19 +54,12 @@ pub fn load_bytes_on(bytes: &[u8], device: &Device) -> Result<Prior> {
 pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Loaded> {
     let (header, mut network) = decode_on(bytes, device)?;
     network.pack();
-    warm_up(&network, device);
     let network: Arc<dyn Network> = Arc::new(network);
     let mut prior = with_network(header.clone(), network.clone());
     prior.footprint = Some(footprint(&header)?);
     prior.device = device.clone();
     prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(Loaded { header, network, prior })
-}
-
-/// Calls a network on nothing, which packs its weights: the memory that they take is then among what was there before the work.
-pub(crate) fn warm_up(network: &dyn Network, device: &Device) {
-    let [c, h, w] = network.shape();
-    drop(network.forward(Tensor::zeros([1, c, h, w], device), &[0.0], &[Condition::default()]));
 }
 
 /// A network as a prior, frozen, with no hash.
@@ -115,7 +108,8 @@ fn footprint(header: &Header) -> Result<Footprint> {
     let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
     let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
     let network = header.network.inventory()?;
-    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder })
+    let late = matches!(header.network, Family::Unet(_));
+    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder, late })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

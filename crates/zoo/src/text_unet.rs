@@ -246,12 +246,9 @@ impl Header {
         let (mean, std) = (per_channel(&self.latent_mean), per_channel(&self.latent_std));
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
-        crate::file::warm_up(&network, device);
-        let [c, h, w] = prior.shape();
-        drop(prior.autoencoder.decode(Tensor::zeros([1, c, h, w], device)));
         let denoiser = held_bytes(self.network.unet.outputs());
         let decoder = held_bytes(self.autoencoder.decoder_outputs());
-        prior.footprint = Some(Footprint { denoiser, recomputed: [denoiser, 0], decoder });
+        prior.footprint = Some(Footprint { denoiser, recomputed: [denoiser, 0], decoder, late: true });
         prior.text = Some(reader);
         prior.device = device.clone();
         Ok(Opened { header: self.clone(), network, prior })
