@@ -59,7 +59,7 @@ fn off(got: &[f32], expected: &[f32]) -> f32 {
 
 /// The same network in PyTorch (scripts/fixtures/half_weights.py), in single precision, and what it shows in half precision.
 #[test]
-fn half_precision_is_off_by_less_than_twice_as_much_as_in_pytorch() {
+fn weights_in_half_precision_cost_what_they_cost_in_pytorch() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/halved.safetensors");
     let file = Checkpoint::open(&file).unwrap();
     let single = run(&RandomWeights::default(), false);
@@ -74,7 +74,7 @@ fn half_precision_is_off_by_less_than_twice_as_much_as_in_pytorch() {
         // Rounded weights with arithmetic in single precision are what PyTorch makes of a half-precision file, but for 5e-5.
         let by_rounding = off(&rounded[i], &expected);
         assert!((by_rounding / weights - 1.0).abs() < 0.01, "{name}: {by_rounding}, PyTorch {weights}");
-        // Ours are rounded after the transform of Winograd's algorithm, which enlarges what is rounded.
-        assert!(ours > 1e-5 && ours < 2.0 * everything, "{name}: {ours}, PyTorch {everything}");
+        // Biases and normalisations stay as they are here.
+        assert!(ours > 1e-5 && ours < 1.02 * weights, "{name}: {ours}, PyTorch {weights}");
     }
 }

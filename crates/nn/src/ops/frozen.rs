@@ -71,8 +71,8 @@ impl PackedConv {
         if is_cpu(values.device) {
             let none = if values.bias.is_none() { vec![0.0; c_out] } else { Vec::new() };
             let bias = values.bias.unwrap_or(&none);
-            let frozen = Frozen::new(&conv, values.weight, bias);
-            return Self(Inner::Kernels(Arc::new(if values.half { frozen.halved() } else { frozen })));
+            let make = if values.half { Frozen::halved } else { Frozen::new };
+            return Self(Inner::Kernels(Arc::new(make(&conv, values.weight, bias))));
         }
         let tensor = |values: &[f32], shape: &[usize]| TensorData::new(values.to_vec(), shape.to_vec());
         let weight = Tensor::from_data(tensor(values.weight, &[c_out, c_in, kernel, kernel]), values.device);
