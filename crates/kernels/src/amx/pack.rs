@@ -38,7 +38,10 @@ impl Blocks {
             for (position, block) in blocks.chunks_exact_mut(BLOCK).enumerate() {
                 for (i, row) in rows.chunks_exact_mut(SIDE).take(sides[0]).enumerate() {
                     let from = &weight[((column + i) * terms + term) * positions + position..];
-                    row.iter_mut().zip(from.iter().step_by(positions)).take(sides[1]).for_each(|(to, from)| *to = *from);
+                    row.iter_mut()
+                        .zip(from.iter().step_by(positions))
+                        .take(sides[1])
+                        .for_each(|(to, from)| *to = *from);
                 }
                 pack(&rows, SIDE, [SIDE; 2], block);
             }

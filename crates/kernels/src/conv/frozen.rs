@@ -37,7 +37,10 @@ enum Kind {
     Upsampling(Tiled),
     Winograd(Winograd),
     Pointwise(Pointwise),
-    Direct { forward: Packed, adjoint: Packed },
+    Direct {
+        forward: Packed,
+        adjoint: Packed,
+    },
 }
 
 impl Frozen {

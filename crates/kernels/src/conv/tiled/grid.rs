@@ -119,7 +119,8 @@ impl Grid {
     ) {
         let end = from + count as isize;
         let [row, column] = self.phases[phase];
-        let size = [self.source.height - row.min(self.source.height), self.source.width - column.min(self.source.width)];
+        let size =
+            [self.source.height - row.min(self.source.height), self.source.width - column.min(self.source.width)];
         let size = size.map(|side| side.div_ceil(self.stride));
         // Pixels that are repeated are no run in memory.
         let dense = self.dense() && !repeated;
