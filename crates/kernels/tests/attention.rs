@@ -13,13 +13,21 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    [(1, 1, 1, 1, 1), (2, 16, 16, 64, 4), (3, 7, 5, 6, 2), (1, 150, 130, 34, 2), (2, 64, 64, 32, 1), (1, 3, 77, 40, 8), (2, 70, 90, 100, 2)]
-        .map(|(batch, queries, keys, channels, heads)| {
-            let shape = Attention { queries, keys, channels, heads };
-            let (q, k) = (batch * queries * channels, batch * keys * channels);
-            Case { shape, batch, inputs: [noise(q, 1), noise(k, 2), noise(k, 3)], g: noise(q, 4) }
-        })
-        .into()
+    [
+        (1, 1, 1, 1, 1),
+        (2, 16, 16, 64, 4),
+        (3, 7, 5, 6, 2),
+        (1, 150, 130, 34, 2),
+        (2, 64, 64, 32, 1),
+        (1, 3, 77, 40, 8),
+        (2, 70, 90, 100, 2),
+    ]
+    .map(|(batch, queries, keys, channels, heads)| {
+        let shape = Attention { queries, keys, channels, heads };
+        let (q, k) = (batch * queries * channels, batch * keys * channels);
+        Case { shape, batch, inputs: [noise(q, 1), noise(k, 2), noise(k, 3)], g: noise(q, 4) }
+    })
+    .into()
 }
 
 impl Case {

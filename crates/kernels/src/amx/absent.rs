@@ -14,13 +14,32 @@ pub(crate) struct Step {
     pub right: usize,
 }
 
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub start: *const f32,
+    pub lines: usize,
+}
+
+impl Ahead {
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
+}
+
 const NONE: &str = "no processor for this program has tile registers";
 
 pub(crate) fn available() -> bool {
     false
 }
 
-pub(crate) unsafe fn block(_: &Tiles, _: *const f32, _: usize, _: *const f32, _: &[Step], _: *mut f32, _: bool) {
+pub(crate) unsafe fn block(
+    _: &Tiles,
+    _: *const f32,
+    _: usize,
+    _: *const f32,
+    _: &[Step],
+    _: Ahead,
+    _: *mut f32,
+    _: bool,
+) {
     unreachable!("{NONE}")
 }
 

@@ -5,11 +5,10 @@
 use super::{LINE, SIDE};
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128,
-    _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64,
-    _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32,
-    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps, 
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
+    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi128_si512, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64, _mm512_inserti32x4,
+    _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32, _mm512_shuffle_epi8, _mm512_slli_epi32,
+    _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
 };
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -18,7 +17,10 @@ use std::sync::LazyLock;
 pub(crate) fn available() -> bool {
     static AVAILABLE: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: a processor with AVX-512 has the leaf, and its system the instruction.
-        is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("xsave") && unsafe { has_tiles() } && permitted()
+        is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("xsave")
+            && unsafe { has_tiles() }
+            && permitted()
     });
     *AVAILABLE
 }
@@ -88,15 +90,37 @@ pub(crate) struct Step {
     pub right: usize,
 }
 
+/// Memory that is wanted next: from `start` on, `lines` cache lines for each step.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub start: *const f32,
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// None.
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
+}
+
 /// Adds up products of 32 rows, 32 terms and 32 columns, `sums[i][j] = (sums[i][j] +) sum_steps sum_k a[i][k] b[k][j]`.
 ///
 /// Of the left factor a step's rows are 64 bytes apart, 32 numbers in each, the low parts `low` bytes after the high ones. Of
-/// the right factor it is a block: low parts of columns below 16 and from 16 on, then the high parts.
+/// the right factor it is a block: low parts of columns below 16 and from 16 on, then the high parts. What is `ahead`, at any
+/// address, is asked for meanwhile.
 ///
 /// # Safety
 /// For every step, `a` is valid for reading 2048 bytes at `left` and at `left + low`, `b` for 4096 at `right`; `sums` is valid
 /// for 1024 values, apart from the former.
-pub(crate) unsafe fn block(_: &Tiles, a: *const f32, low: usize, b: *const f32, steps: &[Step], sums: *mut f32, add: bool) {
+pub(crate) unsafe fn block(
+    _: &Tiles,
+    a: *const f32,
+    low: usize,
+    b: *const f32,
+    steps: &[Step],
+    ahead: Ahead,
+    sums: *mut f32,
+    add: bool,
+) {
     if steps.is_empty() {
         if !add {
             // SAFETY: the caller's.
@@ -108,12 +132,13 @@ pub(crate) unsafe fn block(_: &Tiles, a: *const f32, low: usize, b: *const f32, 
     // SAFETY: memory is the caller's; the holder of the tiles configured them.
     unsafe {
         asm!(
-            "test {add}, {add}",
+            "mov {left:e}, 128",
+            "test {count}, {count}",
             "jz 2f",
-            "tileloadd tmm0, [{sums} + {wide}*1]",
-            "tileloadd tmm1, [{sums} + {wide}*1 + 64]",
-            "tileloadd tmm2, [{sums} + {wide}*1 + 2048]",
-            "tileloadd tmm3, [{sums} + {wide}*1 + 2112]",
+            "tileloadd tmm0, [{sums} + {left}*1]",
+            "tileloadd tmm1, [{sums} + {left}*1 + 64]",
+            "tileloadd tmm2, [{sums} + {left}*1 + 2048]",
+            "tileloadd tmm3, [{sums} + {left}*1 + 2112]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -149,22 +174,33 @@ pub(crate) unsafe fn block(_: &Tiles, a: *const f32, low: usize, b: *const f32, 
             "tileloadd tmm5, [{left} + {line}*1 + 1024]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
+            "mov {count}, {lines}",
+            "test {count}, {count}",
+            "jz 5f",
+            "4:",
+            "prefetcht1 [{ahead}]",
+            "add {ahead}, {line}",
+            "dec {count}",
+            "jnz 4b",
+            "5:",
             "add {step}, 16",
             "cmp {step}, {end}",
             "jne 3b",
-            "tilestored [{sums} + {wide}*1], tmm0",
-            "tilestored [{sums} + {wide}*1 + 64], tmm1",
-            "tilestored [{sums} + {wide}*1 + 2048], tmm2",
-            "tilestored [{sums} + {wide}*1 + 2112], tmm3",
+            "mov {left:e}, 128",
+            "tilestored [{sums} + {left}*1], tmm0",
+            "tilestored [{sums} + {left}*1 + 64], tmm1",
+            "tilestored [{sums} + {left}*1 + 2048], tmm2",
+            "tilestored [{sums} + {left}*1 + 2112], tmm3",
             a = in(reg) a,
             b = in(reg) b,
             low = in(reg) low,
             sums = in(reg) sums,
-            add = in(reg) usize::from(add),
+            count = inout(reg) usize::from(add) => _,
             step = inout(reg) range.start => _,
             end = in(reg) range.end,
             line = in(reg) 64usize,
-            wide = in(reg) 128usize,
+            ahead = inout(reg) ahead.start => _,
+            lines = in(reg) ahead.lines,
             left = out(reg) _,
             right = out(reg) _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -243,6 +279,7 @@ pub(crate) unsafe fn expand(half: *const f32, to: *mut f32) {
 /// # Safety
 /// `from` is valid for reading a block, `to` for writing one, apart.
 #[target_feature(enable = "avx512f,avx512bw")]
+#[allow(clippy::cast_ptr_alignment, reason = "the load asks for no alignment")]
 pub(crate) unsafe fn turn(from: *const f32, to: *mut f32) {
     // Of two columns, of a pair of terms each, to two terms of a pair of columns.
     let exchange = _mm512_set4_epi32(0x0f0e_0b0a, 0x0d0c_0908, 0x0706_0302, 0x0504_0100);
@@ -251,7 +288,7 @@ pub(crate) unsafe fn turn(from: *const f32, to: *mut f32) {
             // SAFETY: rows of the tile of these columns, then of that of these terms.
             unsafe {
                 let from = from.add((2 * part + tile) * 16 * LINE + quarter * 4);
-                let row = |i: usize| _mm_loadu_si128(from.add((8 * half + i) * LINE).cast::<__m128i>());
+                let row = |i: usize| _mm_loadu_si128(from.add((8 * half + i) * LINE).cast());
                 let even = four(row(0), row(2), row(4), row(6));
                 let odd = four(row(1), row(3), row(5), row(7));
                 let (even, odd) = (_mm512_shuffle_epi8(even, exchange), _mm512_shuffle_epi8(odd, exchange));

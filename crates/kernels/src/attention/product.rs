@@ -204,9 +204,9 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
         };
         // Where one thread does the products, so that it finds the parts near.
         if tasks == 1 {
-            (0..blocks).for_each(split)
+            (0..blocks).for_each(split);
         } else {
-            each(blocks, split)
+            each(blocks, split);
         }
         each(groups * blocks.div_ceil(share), |task| {
             let tiles = amx::Tiles::new();
@@ -219,7 +219,16 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
                         // SAFETY: steps stay inside of the parts, which have room for whole blocks, and of the panel; these
                         // rows of these columns are this task's.
                         unsafe {
-                            amx::block(&tiles, left, 4 * low, right.as_ptr(), &steps, sums.as_mut_ptr(), false);
+                            amx::block(
+                                &tiles,
+                                left,
+                                4 * low,
+                                right.as_ptr(),
+                                &steps,
+                                amx::Ahead::NOTHING,
+                                sums.as_mut_ptr(),
+                                false,
+                            );
                             let count = SIDE.min(y.len - first);
                             amx::put(sums, &places[rows], &[0.0; SIDE], add, y.data, first, count);
                         }

@@ -11,13 +11,14 @@ mod run;
 
 use super::Conv;
 use super::apply::End;
+use super::winograd;
 use crate::amx::{Blocks, SIDE};
 use grid::Grid;
 use run::Run;
 
-/// Values of the products, zeros that fill tiles included, to each that is needed: up to here the tiles are faster.
-const MOST_FILL: usize = 2;
-
+/// Sixths of what a layer multiplies that its products on tiles, zeros that fill them included, may come to: up to there they are
+/// faster than direct sums, and than Winograd's algorithm where that serves.
+const MOST: [usize; 2] = [12, 8];
 /// Pixels of an image after upsampling from which on fewer products are worth more weights.
 const MANY_PIXELS: usize = 1024;
 
@@ -32,7 +33,8 @@ pub(super) struct Tiled {
 /// Whether the tiles are there, in use, and worth it for a layer: few channels leave them half empty.
 pub(super) fn serves(conv: &Conv) -> bool {
     let filled = |channels: usize| channels.next_multiple_of(SIDE);
-    let worth = filled(conv.c_in) * filled(conv.c_out) <= MOST_FILL * conv.c_in * conv.c_out;
+    let most = MOST[usize::from(winograd::serves(conv))];
+    let worth = 6 * filled(conv.c_in) * filled(conv.c_out) <= most * conv.c_in * conv.c_out;
     crate::Version::current() == crate::Version::Amx && worth && conv.c_in.min(conv.c_out) >= SIDE / 2
 }
 

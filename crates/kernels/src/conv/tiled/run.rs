@@ -2,20 +2,20 @@
 
 use super::finish::Results;
 use super::grid::{Grid, Outputs};
-use crate::amx::{BLOCK, Blocks, LINE, NOWHERE, SIDE, Step, Tiles, block, split, with_lines};
+use crate::amx::{Ahead, BLOCK, Blocks, LINE, NOWHERE, SIDE, Step, Tiles, block, split, with_lines};
 use crate::conv::apply::End;
 use crate::parallel::{Shared, pieces};
 use crate::team::{each, threads};
 use std::ops::Range;
 
 /// Values of a strip, split: with a panel of weights, what the second cache holds.
-const STRIP_VALUES: usize = 1 << 18;
+const STRIP_VALUES: usize = 5 << 16;
 /// Places of a strip at least, and at most.
-const STRIP_PLACES: [usize; 2] = [128, 2048];
-/// Pairs of weights from which on all threads work on one strip: more than the second cache holds.
+const STRIP_PLACES: [usize; 2] = [256, 2048];
+/// Pairs of weights that the second cache does not hold beside a strip.
 const MANY_WEIGHTS: usize = 1 << 18;
-/// Blocks of weights that are used at a time: with what they meet on the left, what the nearest cache holds.
-const GROUP: usize = 6;
+/// Blocks of weights that are written at a time where they are not read in place: in the second cache, for all pixels of a strip.
+const GROUP: usize = 72;
 /// Steps of a block that are worth a task of their own.
 const GRAIN: usize = 128;
 /// Places that are split by a task.
@@ -61,17 +61,17 @@ impl<'a> Run<'a> {
 
     /// Places of a strip, and whether all threads work on one at a time. No result depends on either.
     fn plan(&self, total: usize) -> (usize, bool) {
-        let many = self.weights.bytes() / 4 >= MANY_WEIGHTS;
-        // Results stay near as well, unless the strips would become short for so many weights.
-        let outputs = if many { 0 } else { self.grid.passes.len() * self.panels() };
-        let place = (self.grid.phases.len() * self.chunks() + outputs) * SIDE;
+        let place = self.grid.phases.len() * self.chunks() * SIDE;
         let reach = (self.grid.reach[1] - self.grid.reach[0]) as usize;
         let [least, most] = STRIP_PLACES;
         let room = (STRIP_VALUES / place).saturating_sub(reach).clamp(least, most);
-        let mut strips = total.div_ceil(room);
-        let together = many || total < 2 * least;
-        if !together && strips < 4 * threads() {
-            strips = strips.next_multiple_of(threads()).min(total.div_ceil(least));
+        let (mut strips, threads) = (total.div_ceil(room), threads());
+        // What another thread has split is far away: a strip is one thread's, unless each would have to read all of the weights
+        // for few pixels.
+        let alone = if self.weights.bytes() / 4 >= MANY_WEIGHTS { least } else { least / 4 };
+        let together = total < alone * threads;
+        if !together {
+            strips = strips.next_multiple_of(threads);
         }
         (total.div_ceil(strips.max(1)).next_multiple_of(SIDE), together)
     }
@@ -221,35 +221,56 @@ impl<'a> Run<'a> {
             let places = block * SIDE..((block + 1) * SIDE).min(targets.len());
             results.write(sums, &targets[places]);
         };
-        let ready = if self.turned { None } else { self.weights.ready(panel) };
-        let (low, taps) = (4 * strip.low, pass.taps.len().max(1));
+        let low = 4 * strip.low;
+        if let Some(right) = if self.turned { None } else { self.weights.ready(panel) } {
+            // The next panel comes from far while this one is used.
+            let lines = (4 * BLOCK / 64).div_ceil(blocks.len());
+            with_lines(BLOCK, |sums| {
+                for (i, number) in blocks.enumerate() {
+                    let start = right.as_ptr().wrapping_add(right.len() + i * steps.len() * lines * LINE);
+                    let (ahead, sums) = (Ahead { start, lines }, &mut sums[..]);
+                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
+                    unsafe { block(tiles, left(number), low, right.as_ptr(), steps, ahead, sums.as_mut_ptr(), false) };
+                    finish(number, sums);
+                }
+            });
+            return;
+        }
         // What is summed up at once needs a place for one block of sums, or else for all.
         let at_once = steps.len() <= GROUP;
         let places = if at_once { 1 } else { blocks.len() };
+        let taps = pass.taps.len().max(1);
         with_lines((GROUP + places) * BLOCK, |scratch| {
-            let (written, sums) = scratch.split_at_mut(GROUP * BLOCK);
+            let (right, sums) = scratch.split_at_mut(GROUP * BLOCK);
             if steps.is_empty() {
                 // These outputs read nothing.
                 sums.fill(0.0);
-                return blocks.for_each(|number| finish(number, sums));
+                return blocks.for_each(|number| finish(number, &sums[..BLOCK]));
             }
             for (group, steps) in (0..).step_by(GROUP).zip(steps.chunks(GROUP)) {
                 let mut here = [Step { left: 0, right: 0 }; GROUP];
-                here[..steps.len()].copy_from_slice(steps);
-                if ready.is_none() {
-                    for (k, step) in here[..steps.len()].iter_mut().enumerate() {
-                        let (chunk, tap) = ((group + k) / taps, pass.taps[(group + k) % taps].index);
-                        let (from, to) = if self.turned { (chunk, panel) } else { (panel, chunk) };
-                        self.weights.write(from, to, tap, self.turned, &mut written[k * BLOCK..]);
-                        step.right = 4 * k * BLOCK;
-                    }
+                for (k, step) in steps.iter().enumerate() {
+                    let (chunk, tap) = ((group + k) / taps, pass.taps[(group + k) % taps].index);
+                    let (from, to) = if self.turned { (chunk, panel) } else { (panel, chunk) };
+                    self.weights.write(from, to, tap, self.turned, &mut right[k * BLOCK..]);
+                    here[k] = Step { left: step.left, right: 4 * k * BLOCK };
                 }
-                let (here, right) = (&here[..steps.len()], ready.unwrap_or(written).as_ptr());
+                let here = &here[..steps.len()];
                 for (i, number) in blocks.clone().enumerate() {
-                    let place = if at_once { 0 } else { i * BLOCK };
-                    let sums = &mut sums[place..][..BLOCK];
-                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of what is on the right.
-                    unsafe { block(tiles, left(number), low, right, here, sums.as_mut_ptr(), group > 0) };
+                    let sums = &mut sums[if at_once { 0 } else { i * BLOCK }..][..BLOCK];
+                    // SAFETY: as above.
+                    unsafe {
+                        block(
+                            tiles,
+                            left(number),
+                            low,
+                            right.as_ptr(),
+                            here,
+                            Ahead::NOTHING,
+                            sums.as_mut_ptr(),
+                            group > 0,
+                        );
+                    };
                     if at_once {
                         finish(number, sums);
                     }
