@@ -35,7 +35,7 @@ impl FusedAttention {
         pixels: usize,
     ) -> Option<Self> {
         let norm = norm.norm(pixels, false)?;
-        let channels = norm.norm.channels;
+        let channels = norm.shape.channels;
         let maps = [query.kernels()?.clone(), key.kernels()?.clone(), value.kernels()?.clone()];
         let shape = Attention { queries: pixels, keys: pixels, channels, heads };
         Some(Self(Arc::new(Weights { norm, maps, out: out.kernels()?.clone(), shape })))
@@ -54,7 +54,7 @@ impl Block for Weights {
 
     fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept {
         let mut n = scratch(x.len());
-        let moments = group_norm(&self.norm.norm, x, &self.norm.tail(), &mut n);
+        let moments = group_norm(&self.norm.shape, x, &self.norm.tail(), &mut n);
         let maps = self.maps.each_ref().map(|map| filled(Shape::from([x.len()]), |to| map.apply(&n, false, to)));
         let [q, k, v] = maps.each_ref().map(FlexTensor::storage);
         attention(&self.shape, q, k, v, &mut n);
@@ -78,6 +78,6 @@ impl Block for Weights {
                 add(&more, &mut dn);
             }
         }
-        group_norm_vjp_onto(&self.norm.norm, x, &kept.moments[0], &self.norm.tail(), &dn, g, dx);
+        group_norm_vjp_onto(&self.norm.shape, x, &kept.moments[0], &self.norm.tail(), &dn, g, dx);
     }
 }

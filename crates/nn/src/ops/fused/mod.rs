@@ -50,7 +50,7 @@ fn run(x: Tensor<4>, block: Arc<dyn Block>) -> Tensor<4> {
 /// Weight and bias of a group norm, and its shape for pictures of one size.
 #[derive(Clone, Debug)]
 struct Norm {
-    norm: GroupNorm,
+    shape: GroupNorm,
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
@@ -79,10 +79,10 @@ impl NormWeights {
     /// For pictures of so many pixels; none elsewhere than on the CPU backend.
     fn norm(self, pixels: usize, silu: bool) -> Option<Norm> {
         let channels = self.weight.dims()[0];
-        let norm = GroupNorm { pixels, channels, groups: self.groups, eps: self.eps, silu };
+        let shape = GroupNorm { pixels, channels, groups: self.groups, eps: self.eps, silu };
         let on_cpu = on_flex(&self.weight);
         let values = |x: Tensor<1>| x.into_data().try_into_vec::<f32>().ok();
-        Some(Norm { norm, weight: values(self.weight).filter(|_| on_cpu)?, bias: values(self.bias)? })
+        Some(Norm { shape, weight: values(self.weight).filter(|_| on_cpu)?, bias: values(self.bias)? })
     }
 }
 

@@ -104,11 +104,11 @@ impl Block for Residual {
         let mut moments = Vec::with_capacity(2);
         let h = filled(Shape::from([y.len()]), |h| {
             let mut n = scratch(x.len());
-            moments.push(group_norm(&norm_in.norm, x, &norm_in.tail(), &mut n));
+            moments.push(group_norm(&norm_in.shape, x, &norm_in.tail(), &mut n));
             conv_in.apply(&n, false, h);
         });
         let mut n = scratch(y.len());
-        moments.push(group_norm(&norm_out.norm, h.storage(), &self.tail_out(), &mut n));
+        moments.push(group_norm(&norm_out.shape, h.storage(), &self.tail_out(), &mut n));
         match skip {
             Some(skip) => skip.apply(x, false, y),
             None => y.copy_from_slice(x),
@@ -124,13 +124,13 @@ impl Block for Residual {
         {
             let mut dn_out = scratch(g.len());
             conv_out.input_grad(g, &mut dn_out);
-            group_norm_vjp(&norm_out.norm, h, &kept.moments[1], &self.tail_out(), &dn_out, &mut dh, false);
+            group_norm_vjp(&norm_out.shape, h, &kept.moments[1], &self.tail_out(), &dn_out, &mut dh, false);
         }
         let mut dn = scratch(x.len());
         conv_in.input_grad(&dh, &mut dn);
         drop(dh);
         let mut last = |past: &[f32]| {
-            group_norm_vjp_onto(&norm_in.norm, x, &kept.moments[0], &norm_in.tail(), &dn, past, dx);
+            group_norm_vjp_onto(&norm_in.shape, x, &kept.moments[0], &norm_in.tail(), &dn, past, dx);
         };
         match skip {
             Some(skip) => {

@@ -134,7 +134,7 @@ fn the_depth_of_holes() {
         match protocol.name {
             "thin" | "lines" | "grid" => assert!(thin, "{}: {depths:?}", protocol.name),
             "half" | "box" | "centre" | "expand" | "rotated" | "rectangles" => {
-                assert!(thick, "{}: {depths:?}", protocol.name)
+                assert!(thick, "{}: {depths:?}", protocol.name);
             }
             _ => {}
         }
