@@ -138,7 +138,8 @@ impl<'a> Loader<'a> {
     }
 
     fn layer<'v>(&'v self, weight: &'v [f32], bias: Option<&'v [f32]>) -> ops::Values<'v> {
-        ops::Values { weight, bias, device: self.device, half: self.half }
+        let precision = if self.half { ops::Precision::HalfWeights } else { ops::Precision::Single };
+        ops::Values { weight, bias, device: self.device, precision }
     }
 
     /// The place `name` below this one.

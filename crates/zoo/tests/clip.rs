@@ -98,10 +98,11 @@ fn encoders_agree_with_the_transformers_library() {
         let weights = Weights::new(Arc::new(RandomWeights::default()), naming);
         let given = Tokens { ids: ids(ids_name), end: 8, cut: Vec::new() };
         let embedded = encode(&config, &Loader::new(&weights, &Device::flex()), &given).unwrap();
-        // Sums of at most 128 products of numbers near 1, in f32, through four blocks.
-        assert!(difference(&embedded.tokens, &values(tokens)) < 1e-5, "{tokens}");
+        // Sums of at most 128 products of numbers near 1 through four blocks: 1e-5 in single precision, five times that on tile registers,
+        // where a product may be off by 2^-15 of itself and is by a tenth of it.
+        assert!(difference(&embedded.tokens, &values(tokens)) < 5e-5, "{tokens}");
         match pooled {
-            Some(pooled) => assert!(difference(&embedded.pooled, &values(pooled)) < 1e-5, "{pooled}"),
+            Some(pooled) => assert!(difference(&embedded.pooled, &values(pooled)) < 5e-5, "{pooled}"),
             None => assert!(embedded.pooled.is_empty()),
         }
         // What is counted and what is read is the same.

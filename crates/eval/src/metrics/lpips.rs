@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_nn::layers::frozen::Linear;
-use vipaint_nn::ops::Values;
+use vipaint_nn::ops::{Precision, Values};
 use vipaint_zoo::Source;
 use vipaint_zoo::formats::Checkpoint;
 
@@ -140,7 +140,10 @@ impl Lpips {
         let trunk = Trunk::new(plan, trunk, name, sides, device)?;
         let weighting = |(stage, channels)| {
             let weight = heads.tensor(&head(stage), &[1, channels, 1, 1])?;
-            Ok(Linear::new(Values { weight: &weight, bias: None, device, half: false }, [1, channels]))
+            Ok(Linear::new(
+                Values { weight: &weight, bias: None, device, precision: Precision::Vectors },
+                [1, channels],
+            ))
         };
         let heads = kind.channels().into_iter().enumerate().map(weighting).collect::<Result<_>>()?;
         Ok(Self { trunk, heads })

@@ -4,7 +4,7 @@
 
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Slice, Tensor, TensorData};
-use vipaint_nn::ops::{PackedConv, Values, conv2d_frozen};
+use vipaint_nn::ops::{PackedConv, Precision, Values, conv2d_frozen};
 use vipaint_zoo::Source;
 
 use super::Features;
@@ -142,7 +142,7 @@ fn dense(
 ) -> Result<Layer> {
     let [c_in, c_out, k, stride] = shape;
     let (weight, bias) = folded(source, kernel, norm, [c_out, c_in, k, k])?;
-    let values = Values { weight: &weight, bias: Some(&bias), device: &Device::flex(), half: false };
+    let values = Values { weight: &weight, bias: Some(&bias), device: &Device::flex(), precision: Precision::Vectors };
     let packed = PackedConv::from_values(values, [c_out, c_in, k], stride, k / 2, [side; 2]);
     Ok(Layer { map: Map::Dense(packed), clip })
 }

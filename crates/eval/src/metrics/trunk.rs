@@ -4,7 +4,7 @@
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::{MaxPoolOptions, PadMode};
 use burn::tensor::{Device, Slice, Tensor, activation};
-use vipaint_nn::ops::{PackedConv, Values, conv2d_frozen};
+use vipaint_nn::ops::{PackedConv, Precision, Values, conv2d_frozen};
 use vipaint_zoo::Source;
 
 use crate::{Error, Result};
@@ -94,7 +94,8 @@ impl Trunk {
                         let name = name(stage, number);
                         let weight = source.tensor(&format!("{name}.weight"), &[c_out, channels, kernel, kernel])?;
                         let bias = source.tensor(&format!("{name}.bias"), &[c_out])?;
-                        let values = Values { weight: &weight, bias: Some(&bias), device, half: false };
+                        let values =
+                            Values { weight: &weight, bias: Some(&bias), device, precision: Precision::Vectors };
                         let shape = [c_out, channels, kernel];
                         layers.push(Layer::Conv(PackedConv::from_values(values, shape, stride, padding, now)));
                         (now, channels) = (after, c_out);

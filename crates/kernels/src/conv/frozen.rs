@@ -46,10 +46,18 @@ enum Kind {
 impl Frozen {
     /// Packs `weight` `[c_out, c_in, kernel, kernel]` and `bias` `[c_out]`.
     pub fn new(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
-        assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
-        assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
+        if !tiled::serves(conv) {
+            return Self::in_vectors(conv, weight, bias);
+        }
+        check(conv, weight, bias);
+        Self { conv: *conv, kind: Kind::Tiled(Tiled::new(conv, weight)), bias: bias.to_vec(), doubled: false }
+    }
+
+    /// The same with products of vectors where [`Self::new`] would take tile registers: an error of single precision's rounding, for
+    /// functions that magnify errors, such as gradients through many ReLUs.
+    pub fn in_vectors(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
+        check(conv, weight, bias);
         let kind = match tile(conv) {
-            _ if tiled::serves(conv) => Kind::Tiled(Tiled::new(conv, weight)),
             Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
             None => summed(conv, weight),
         };
@@ -62,8 +70,7 @@ impl Frozen {
     /// terms' magnitudes, as in every program that rounds weights. So these layers sum directly: Winograd's algorithm keeps its
     /// weights transformed, and rounding those made results two to ten times as inexact.
     pub fn halved(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
-        assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
-        assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
+        check(conv, weight, bias);
         let mut kind = if tiled::serves(conv) { Kind::Tiled(Tiled::new(conv, weight)) } else { summed(conv, weight) };
         match &mut kind {
             Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.halve(),
@@ -171,6 +178,11 @@ impl Frozen {
         };
         weights + size_of_val(&self.bias[..])
     }
+}
+
+fn check(conv: &Conv, weight: &[f32], bias: &[f32]) {
+    assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
+    assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
 }
 
 /// Direct summation without tile registers.

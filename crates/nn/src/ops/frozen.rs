@@ -50,9 +50,20 @@ pub struct Values<'a> {
     pub bias: Option<&'a [f32]>,
     /// Where they will be.
     pub device: &'a Device,
-    /// Whether weights are rounded to half precision, arithmetic in single precision still; on other devices than the CPU they stay
-    /// as they are.
-    pub half: bool,
+    /// In which precision.
+    pub precision: Precision,
+}
+
+/// The precision of a frozen layer on the CPU; on other devices it is theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single, with the fastest kernels: an error of at most `2^-15` of each product where the processor has tile registers.
+    #[default]
+    Single,
+    /// The same with weights rounded to half precision.
+    HalfWeights,
+    /// Single to the last bit but one: every product is one of vectors.
+    Vectors,
 }
 
 impl PackedConv {
@@ -71,7 +82,11 @@ impl PackedConv {
         if is_cpu(values.device) {
             let none = if values.bias.is_none() { vec![0.0; c_out] } else { Vec::new() };
             let bias = values.bias.unwrap_or(&none);
-            let make = if values.half { Frozen::halved } else { Frozen::new };
+            let make = match values.precision {
+                Precision::Single => Frozen::new,
+                Precision::HalfWeights => Frozen::halved,
+                Precision::Vectors => Frozen::in_vectors,
+            };
             return Self(Inner::Kernels(Arc::new(make(&conv, values.weight, bias))));
         }
         let tensor = |values: &[f32], shape: &[usize]| TensorData::new(values.to_vec(), shape.to_vec());

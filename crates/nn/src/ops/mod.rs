@@ -27,7 +27,7 @@ pub use activated::linear_frozen_activated;
 pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
-pub use frozen::{PackedConv, Values, conv2d_frozen, linear_frozen};
+pub use frozen::{PackedConv, Precision, Values, conv2d_frozen, linear_frozen};
 pub use fused::{FusedAttention, FusedResidual, NormWeights};
 pub use recomputed::{Segment, boundary, recomputed};
 pub use vipaint_kernels::Activation;
