@@ -1,5 +1,6 @@
 //! Data through a decoder: the linear model of `A(Dec(z_0))` around `x0_hat`, in which a step towards the data has a length that
-//! holds whatever the decoder's Jacobian is like.
+//! holds whatever the decoder's Jacobian is like, and whatever the prior's covariance is. Under a prior on pixels it is the model of
+//! `A` itself.
 //!
 //! Tweedie's formula moves `x0_hat` by `C J^T A^T u`, where `J` is the decoder's Jacobian, `C` the covariance of `z_0` given `z`, and
 //! `u` solves `S u = y - A Dec(x0_hat)` with `S = sigma_y^2 I + A J C J^T A^T` (Kalman's gain; Song et al., 2023, eq. 8, for `J = I`).
@@ -7,11 +8,13 @@
 //! `A J C J^T A^T` has more than twice that multiple each step leads further away than it started, and one such direction is
 //! enough to diverge. So `S u = r` is solved by a few steps of conjugate gradients (as Rozet et al., 2024, section 4.2, do for
 //! pixels) with `r^2 I` in place of `C`, which costs no network call, and what that replacement does to the length of the step
-//! is undone by a line search.
+//! is undone by a line search. On pixels it is solved by `A`'s singular values, where they are known.
 
 use burn::tensor::Tensor;
 
+use crate::measurement::Family;
 use crate::noise::Noise;
+use crate::operator::Linear;
 use crate::problem::Problem;
 use crate::{Level, Result};
 
@@ -52,6 +55,12 @@ impl<'a> Decoded<'a> {
     /// Those of the decoder.
     pub fn pull(&self, level: Level) -> Result<Tensor<4>> {
         let variance = self.latent_variance(level);
+        if let Some(linear) = self.linear().filter(|_| self.uniform()) {
+            let spectrum = linear.spectrum();
+            let measured = spectrum.clone().greater_elem(0.0).float();
+            let onto = spectrum * variance / self.noise.clone().square() + 1.0;
+            return Ok(self.transposed(linear.unrotate(linear.rotate(self.residual.clone()) * measured / onto)));
+        }
         let mut u = self.residual.zeros_like();
         let mut left = self.residual.clone();
         let mut direction = left.clone();
@@ -71,15 +80,25 @@ impl<'a> Decoded<'a> {
         Ok(pull)
     }
 
-    /// `x0_hat` moved along `step`, which came of `pull`, to where the posterior is highest.
+    /// How `x0_hat` moves along `step`, which came of `pull`, to where the posterior is highest.
     ///
     /// The quadratic model of its negative logarithm along the step, `1/2 |r - l w|^2 + 1/2 l^2 d^T C^-1 d` with `w = B d`, has its
     /// minimum at `l = r^T w / (w^T w + d^T C^-1 d)`, and `d = C B^T u` makes the last product `(B^T u)^T d`.
-    pub fn moved(self, step: Tensor<4>, pull: Tensor<4>) -> Tensor<4> {
+    pub fn shift(self, step: Tensor<4>, pull: Tensor<4>) -> Tensor<4> {
         let change = self.push(step.clone());
         let curvature = dot(change.clone(), change.clone()) + dot(pull, step.clone()).clamp_min(0.0);
         let length = (dot(self.residual, change) / curvature.clamp_min(TINY)).clamp_min(0.0);
-        self.x0_hat + step * length
+        step * length
+    }
+
+    /// The operator on `z_0` itself, if it is linear and there is no decoder between.
+    fn linear(&self) -> Option<&dyn Linear> {
+        self.problem.measurement.operator.linear().filter(|_| self.problem.prior.autoencoder.is_identity())
+    }
+
+    /// Whether the noise is the same everywhere, so that it stays white in any basis.
+    fn uniform(&self) -> bool {
+        !matches!(self.problem.measurement.likelihood.family, Family::Poisson { .. })
     }
 
     /// The variance of an element of `z_0` given `z`, `[batch, 1, 1, 1]`: the one that explains the prior's measured error of
@@ -102,9 +121,12 @@ impl<'a> Decoded<'a> {
         dot(change.clone(), change).clamp_min(TINY).recip() * (values * error.powi(2))
     }
 
-    /// `B v`, as a difference quotient.
+    /// `B v`, as a difference quotient if there is a decoder.
     fn push(&self, v: Tensor<4>) -> Tensor<4> {
         let (prior, measurement) = (&self.problem.prior, &self.problem.measurement);
+        if prior.autoencoder.is_identity() {
+            return measurement.operator.tangent(v) / self.noise.clone();
+        }
         let size = (dot(v.clone(), v.clone()) / v.dims()[1..].iter().product::<usize>() as f64).sqrt();
         let probe = size.clamp_min(TINY).recip() * (PROBE * prior.data_std);
         let moved = prior.autoencoder.decode(self.x0_hat.clone() + v * probe.clone());
@@ -114,6 +136,9 @@ impl<'a> Decoded<'a> {
 
     /// `B^T u`.
     fn transposed(&self, u: Tensor<4>) -> Tensor<4> {
+        if let Some(linear) = self.linear() {
+            return linear.adjoint(u / self.noise.clone());
+        }
         let leaf = self.x0_hat.clone().autodiff().require_grad();
         let predicted = self.problem.measurement.operator.apply(self.problem.prior.autoencoder.decode(leaf.clone()));
         let mut grads = (predicted * (u / self.noise.clone())).sum().backward();

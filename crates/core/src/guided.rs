@@ -25,6 +25,28 @@ pub enum Correction {
     /// which has no scale to tune where the widening is right. Under a latent prior the likelihood knows the decoder, and the
     /// step's length is searched for.
     Inside,
+    /// As `inside`, with two differences. The length of `x0_hat`'s move is searched for in the linear model of the measurement (see
+    /// `zeta`), since a likelihood that is widened as if the prior were white gives its direction well but not its length. And
+    /// the estimate of the noise in `z` is kept (the last line of PiGDM's algorithm 1): the next sample moves by `alpha` times as much as
+    /// `x0_hat`, not only by its weight in the reverse step. Fewer steps reach the data, and more make the samples too alike: it is
+    /// for few steps where the data tell nearly all.
+    Search,
+}
+
+/// What the data change in a step.
+struct Corrected {
+    /// The `x0_hat` that the reverse step is taken with.
+    x0_hat: Tensor<4>,
+    /// How `x0_hat` moves beside that, the estimate of the noise being kept.
+    shift: Option<Tensor<4>>,
+    /// What is subtracted after the step.
+    after: Option<Tensor<4>>,
+}
+
+impl Corrected {
+    fn inside(x0_hat: Tensor<4>) -> Self {
+        Self { x0_hat, shift: None, after: None }
+    }
 }
 
 /// A walk down a grid of levels.
@@ -34,10 +56,12 @@ pub struct Walk {
     pub grid: Vec<Level>,
     /// The correction's form.
     pub correction: Correction,
-    /// Scale of the correction's gradient (not under a latent prior with [`Correction::Inside`]).
+    /// Scale of the correction's gradient (not under a latent prior with [`Correction::Inside`]), or of the move that is searched for.
     pub zeta: f64,
     /// Scale of the noise added in each step, see [`reverse`].
     pub eta: f64,
+    /// 1 takes `x0_hat` as constant in a step, as published; 2 goes on with its change over the last step, see [`Walk::ahead`].
+    pub order: usize,
 }
 
 impl Walk {
@@ -54,17 +78,23 @@ impl Walk {
     ) -> Result<Tensor<4>> {
         let shape = problem.prior.shape();
         let last = self.grid.len() - 1;
+        let mut before = None;
         for (i, level) in self.grid.iter().enumerate() {
-            let (x0_hat, after) = self.correct(problem, &mut z, *level)?;
+            let Corrected { x0_hat, shift, after } = self.correct(problem, &mut z, *level)?;
             let next = self.grid.get(i + 1);
             z = match next {
                 None => x0_hat,
                 Some(next) => {
                     let step = reverse(*level, *next, self.eta);
                     let eps = noise.normal(shape, &z.device());
-                    z * step.z + x0_hat * step.x0 + eps * step.std
+                    let ahead = self.ahead(x0_hat.clone(), before.take(), i);
+                    before = (self.order == 2).then_some(x0_hat);
+                    z * step.z + ahead * step.x0 + eps * step.std
                 }
             };
+            if let Some(shift) = shift {
+                z = z + shift * next.map_or(1.0, |next| next.alpha);
+            }
             if let Some(after) = after {
                 z = z - after;
             }
@@ -75,29 +105,49 @@ impl Walk {
         Ok(z)
     }
 
-    /// The corrected `x0_hat` at `z`, and what is still to be subtracted after the step. Moves `z` if the form says so.
+    /// What stands for `x0_hat` in the step from level `i`: at the second order `x0_hat + h / (2 h_last) (x0_hat - x0_hat_last)`,
+    /// with `h` and `h_last` the lengths of this step and the last one in `log(alpha / sigma)` (Lu et al., 2022, DPM-Solver++,
+    /// algorithm 2, `2M`, and its form with noise, `SDE-2M`). It costs no call.
+    fn ahead(&self, x0_hat: Tensor<4>, before: Option<Tensor<4>>, i: usize) -> Tensor<4> {
+        let log = |i: usize| -self.grid[i].ratio().ln();
+        let Some(before) = before else { return x0_hat };
+        let share = (log(i + 1) - log(i)) / (2.0 * (log(i) - log(i - 1)));
+        if !share.is_finite() {
+            return x0_hat; // a level without signal or without noise
+        }
+        x0_hat.clone() + (x0_hat - before) * share
+    }
+
+    /// The correction at `z`, which is moved if the form says so.
     ///
     /// Without signal (`alpha = 0`, where flow matching starts) data say nothing about `z`, and nothing is corrected.
-    fn correct(&self, problem: &Problem, z: &mut Tensor<4>, level: Level) -> Result<(Tensor<4>, Option<Tensor<4>>)> {
+    fn correct(&self, problem: &Problem, z: &mut Tensor<4>, level: Level) -> Result<Corrected> {
         let prior = &problem.prior;
         if level.alpha == 0.0 {
-            return Ok((prior.x0_hat_at(z.clone(), level, &problem.guidance)?, None));
+            return Ok(Corrected::inside(prior.x0_hat_at(z.clone(), level, &problem.guidance)?));
         }
         let leaf = z.clone().autodiff().require_grad();
         let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
         let x0_hat = tracked.clone().inner();
-        if self.correction == Correction::Inside && !prior.autoencoder.is_identity() {
-            return Ok((through_decoder(problem, &leaf, tracked, level)?, None));
+        let through_decoder = self.correction == Correction::Inside && !prior.autoencoder.is_identity();
+        if through_decoder {
+            return Ok(Corrected::inside(x0_hat + searched(problem, &leaf, tracked, level)?));
+        }
+        if self.correction == Correction::Search {
+            let shift = searched(problem, &leaf, tracked, level)? * self.zeta;
+            return Ok(Corrected { x0_hat, shift: Some(shift), after: None });
         }
         let grad = self.gradient(problem, leaf, tracked, level);
         prior.check()?;
         Ok(match self.correction {
-            Correction::Inside => (x0_hat - grad * (self.zeta * level.sigma.powi(2) / level.alpha), None),
             Correction::Before => {
                 *z = z.clone() - grad * self.zeta;
-                (prior.x0_hat_at(z.clone(), level, &problem.guidance)?, None)
+                Corrected::inside(prior.x0_hat_at(z.clone(), level, &problem.guidance)?)
             }
-            Correction::After => (x0_hat, Some(grad * self.zeta)),
+            Correction::After => Corrected { x0_hat, shift: None, after: Some(grad * self.zeta) },
+            Correction::Inside | Correction::Search => {
+                Corrected::inside(x0_hat - grad * (self.zeta * level.sigma.powi(2) / level.alpha))
+            }
         })
     }
 
@@ -106,7 +156,9 @@ impl Walk {
         let batch = leaf.dims()[0];
         let x_hat = problem.prior.autoencoder.decode(x0_hat);
         let loss = match self.correction {
-            Correction::Inside => problem.measurement.nll(x_hat, &vec![problem.prior.spread(level); batch]),
+            Correction::Inside | Correction::Search => {
+                problem.measurement.nll(x_hat, &vec![problem.prior.spread(level); batch])
+            }
             Correction::After | Correction::Before => problem.measurement.residual_norm(x_hat),
         };
         let mut grads = loss.sum().backward();
@@ -114,12 +166,15 @@ impl Walk {
     }
 }
 
-/// [`Correction::Inside`] for latents: see [`Decoded`].
-fn through_decoder(problem: &Problem, leaf: &Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Result<Tensor<4>> {
+/// How the data move `x0_hat`, tracked from the leaf `z`, by a step whose length is searched for: see [`Decoded`].
+///
+/// # Errors
+/// Those of the prior's backward pass.
+pub(crate) fn searched(problem: &Problem, leaf: &Tensor<4>, x0_hat: Tensor<4>, level: Level) -> Result<Tensor<4>> {
     let decoded = Decoded::new(problem, x0_hat.clone().inner());
     let pull = decoded.pull(level)?;
     let mut grads = (x0_hat * pull.clone()).sum().backward();
     let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| pull.zeros_like());
     problem.prior.check()?;
-    Ok(decoded.moved(grad * (level.sigma.powi(2) / level.alpha), pull))
+    Ok(decoded.shift(grad * (level.sigma.powi(2) / level.alpha), pull))
 }

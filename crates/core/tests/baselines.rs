@@ -8,12 +8,12 @@ use burn::tensor::{Tensor, TensorData};
 use common::{device, normal, to_vec, vp};
 use vipaint_core::event::silent;
 use vipaint_core::measurement::{Family, Likelihood, Measurement};
-use vipaint_core::noise::stream;
+use vipaint_core::noise::{Noise, stream};
 use vipaint_core::operator::{Dense, Operator};
 use vipaint_core::posterior::Problem;
 use vipaint_core::prior::analytic::{Gaussian, Mixture};
 use vipaint_core::prior::{Denoiser, Guidance, Prior};
-use vipaint_core::sampler::{Draw, PiGdm, Sampler, method};
+use vipaint_core::sampler::{Correction, Draw, PiGdm, Sampler, Walk, method};
 
 /// `x ~ N(0, STD^2 I)` in four dimensions, two measurements.
 const STD: f64 = 1.5;
@@ -152,6 +152,98 @@ fn daps_keeps_both_modes() {
     // Binomial(60, 1/2) within five standard deviations (3.9).
     assert!((11..=49).contains(&positive), "{positive} of 60");
     assert!(residual(&problem, &samples) < 1.5, "{}", residual(&problem, &samples));
+}
+
+/// A walk without noise down some levels.
+fn searched(problem: &Problem, z: &[f32], times: &[f64], zeta: f64) -> Vec<f64> {
+    let grid = times.iter().map(|t| problem.prior.schedule.level(*t)).collect();
+    let walk = Walk { grid, correction: Correction::Search, zeta, eta: 0.0, order: 1 };
+    let z = Tensor::from_data(TensorData::new(z.to_vec(), [1, 4, 1, 1]), &device());
+    let x = walk.run(problem, z, &mut Noise::new(0, 0, [0]), &mut || std::ops::ControlFlow::Continue(()));
+    to_vec(x.unwrap()).into_iter().map(f64::from).collect()
+}
+
+/// `E[z_0 | z]` and the move to `E[z_0 | z, y]` in the Gaussian world: `g z` and `r^2 A^T (r^2 A A^T + sigma_y^2)^-1 (y - A g z)`.
+fn exact_move(problem: &Problem, z: &[f64], t: f64) -> (Vec<f64>, Vec<f64>) {
+    let (level, v) = (problem.prior.schedule.level(t), STD * STD);
+    let total = level.alpha.powi(2) * v + level.sigma.powi(2);
+    let (g, r2) = (level.alpha * v / total, v * level.sigma.powi(2) / total);
+    let x0: Vec<f64> = z.iter().map(|z| g * z).collect();
+    let gap = |i: usize| f64::from(Y[i]) - (0..4).map(|j| f64::from(MATRIX[4 * i + j]) * x0[j]).sum::<f64>();
+    let w = solve(r2, problem.measurement.likelihood.sigma_y.powi(2), [gap(0), gap(1)]);
+    let shift = (0..4).map(|j| r2 * (f64::from(MATRIX[j]) * w[0] + f64::from(MATRIX[4 + j]) * w[1])).collect();
+    (x0, shift)
+}
+
+/// Where the prior is white, as correction `search` takes it to be, its move is that to the exact posterior mean; and in a step the next
+/// sample moves by `alpha` times as much: deterministic steps by hand.
+#[test]
+fn a_searched_move_is_exact_under_a_white_prior() {
+    let problem = gaussian(0.3);
+    let z = [0.9f32, -1.3, 0.4, 2.0];
+    let z64: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
+    for t in [50.0, 300.0, 700.0] {
+        let (x0, shift) = exact_move(&problem, &z64, t);
+        let got = searched(&problem, &z, &[t], 1.0);
+        (0..4).for_each(|j| assert!((got[j] - x0[j] - shift[j]).abs() < 1e-4, "t {t}: {}", got[j]));
+    }
+    let (from, to) = (problem.prior.schedule.level(500.0), problem.prior.schedule.level(200.0));
+    for zeta in [1.0, 0.5] {
+        let (x0, shift) = exact_move(&problem, &z64, 500.0);
+        // A deterministic step keeps the noise: alpha x0 + sigma (z - alpha x0) / sigma.
+        let next = (0..4).map(|j| {
+            to.alpha * x0[j] + to.sigma / from.sigma * (z64[j] - from.alpha * x0[j]) + zeta * to.alpha * shift[j]
+        });
+        let (x0, shift) = exact_move(&problem, &next.collect::<Vec<f64>>(), 200.0);
+        let got = searched(&problem, &z, &[500.0, 200.0], zeta);
+        (0..4).for_each(|j| assert!((got[j] - x0[j] - zeta * shift[j]).abs() < 1e-4, "zeta {zeta}: {}", got[j]));
+    }
+}
+
+/// Where the prior is said to be three times as wide as it is, the move's length is still the best one along its direction: the exact
+/// negative log-posterior of `z_0` is larger a per cent before and behind.
+#[test]
+fn a_searched_move_has_the_best_length() {
+    let mut problem = gaussian(0.3);
+    problem.prior.data_std = 3.0 * STD;
+    let z = [0.9f32, -1.3, 0.4, 2.0];
+    for t in [50.0, 300.0, 700.0] {
+        let (x0, _) = exact_move(&problem, &z.map(f64::from), t);
+        let level = problem.prior.schedule.level(t);
+        let total = (level.alpha * STD).powi(2) + level.sigma.powi(2);
+        let r2 = (STD * level.sigma).powi(2) / total;
+        let got = searched(&problem, &z, &[t], 1.0);
+        let cost = |length: f64| {
+            let d: Vec<f64> = (0..4).map(|j| length * (got[j] - x0[j])).collect();
+            let gap =
+                |i: usize| f64::from(Y[i]) - (0..4).map(|j| f64::from(MATRIX[4 * i + j]) * (x0[j] + d[j])).sum::<f64>();
+            (gap(0).powi(2) + gap(1).powi(2)) / 0.09 + d.iter().map(|d| d * d).sum::<f64>() / r2
+        };
+        assert!(cost(1.0) < cost(0.99) && cost(1.0) < cost(1.01) && cost(1.0) < cost(0.0), "t {t}");
+    }
+}
+
+/// Paths that nothing ties to each other cost what was asked for, and are the same whatever is asked for.
+#[test]
+fn only_paths_that_were_asked_for_are_paid() {
+    let problem = gaussian(0.3);
+    let steps = [("path_steps", "3"), ("refine_steps", "2"), ("particles", "4")];
+    let run = |resample_below, indices: std::ops::Range<usize>| {
+        let settings = steps.into_iter().chain([("resample_below", resample_below)]);
+        let sampler = method("vipaint").unwrap().with(settings).unwrap();
+        let problem = Problem { prior: problem.prior.counting_anew(), ..problem.clone() };
+        let samples = sampler.sample(&problem, &Draw { seed: 1, indices, batch: 8 }, &mut silent()).unwrap();
+        (to_vec(samples.images.unwrap()), problem.prior.calls().denoiser)
+    };
+    let (all, calls) = run("0", 0..8);
+    assert_eq!(calls, 8 * 5);
+    for range in [0..3, 2..7, 5..6] {
+        let (some, calls) = run("0", range.clone());
+        assert_eq!((some, calls), (all[4 * range.start..4 * range.end].to_vec(), 5 * range.len() as u64), "{range:?}");
+    }
+    // Those that are resampled from each other come by fours.
+    let (all, _) = run("0.5", 0..8);
+    assert_eq!(run("0.5", 2..6), (all[8..24].to_vec(), 8 * 5));
 }
 
 /// MCGDiff and particle VIPaint are consistent: in a Gaussian world a large population has the exact posterior's moments.

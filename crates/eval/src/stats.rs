@@ -42,7 +42,12 @@ pub fn median(values: &[f64]) -> f64 {
 impl std::fmt::Display for Mean {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let digits = f.precision().unwrap_or(2);
-        write!(f, "{:.digits$} ± {:.digits$}", self.mean, self.ci)
+        // No values have no mean, and one value no interval: a dash, not NaN and inf.
+        match (self.mean.is_finite(), self.ci.is_finite()) {
+            (true, true) => write!(f, "{:.digits$} ± {:.digits$}", self.mean, self.ci),
+            (true, false) => write!(f, "{:.digits$} ± -", self.mean),
+            (false, _) => write!(f, "-"),
+        }
     }
 }
 
@@ -59,6 +64,7 @@ mod tests {
         let paired = Mean::paired(&[2.0, 3.0, 4.0], &[1.0, 2.0, 3.0]);
         assert_eq!((paired.mean, paired.ci), (1.0, 0.0));
         assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+        assert_eq!(format!("{m:.1}, {}, {}", Mean::of(&[2.0]), Mean::of(&[])), "2.5 ± 1.3, 2.00 ± -, -");
         assert!(paired.above_zero() && m.above_zero() != (m.mean < m.ci));
     }
 }

@@ -168,6 +168,12 @@ pub fn silu_vjp(x: &[f32], g: &[f32], dx: &mut [f32]) {
     activate_vjp(Activation::Silu, x, g, dx);
 }
 
+/// `y += x`.
+pub fn add(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    parts(y, PIECE, |i, y| y.iter_mut().zip(&x[i * PIECE..]).for_each(|(y, x)| *y += x));
+}
+
 #[inline(always)]
 fn geglu_piece<S: Simd>(s: S, value: &[f32], gate: &[f32], y: &mut [f32]) {
     for ((y, &value), &gate) in y.iter_mut().zip(value).zip(gate) {

@@ -34,7 +34,7 @@ fn convolutions() -> Vec<Vec<f32>> {
             results.extend([y, dx, dw, db]);
         }
         let frozen = Frozen::new(&conv, &w, &b);
-        for layer in [frozen.clone(), frozen.clone().halved()] {
+        for layer in [frozen.clone(), Frozen::halved(&conv, &w, &b)] {
             let (mut y, mut dx) = (g.clone(), x.clone());
             layer.apply(&x, true, &mut y);
             layer.input_grad(&g, &mut dx);

@@ -23,21 +23,30 @@ const LOOKS: [usize; 2] = [2000, 2020];
 /// How long a helper looks out for the next tasks: longer than most of what a network does between them.
 const LOOKOUT: Duration = Duration::from_micros(200);
 
+/// Times that a thread takes tasks, where there are many. Each time costs the exchange of two cache lines between cores, which was
+/// more than the tasks themselves where there was one for each channel of a layer.
+const SHARES: usize = 64;
+
 /// The last tasks that were shared.
 static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
 /// How many times that was.
 static POSTED: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that look out for the next.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Helpers that were called and have not come yet. While all threads are busy with tasks of other callers none comes, and no more are
+/// called: those of a long run would come all at once at its end.
+static CALLED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads there are for the tasks of the calling one: a single one inside of a task, or else the pool's.
+/// How many threads there are for the tasks of the calling one: a single one that counts inside of a task, or else the pool's.
 pub fn threads() -> usize {
     if INSIDE.get() { 1 } else { rayon::current_num_threads() }
 }
 
-/// Calls `f` for each number below `count`. Tasks inside of tasks run where they are.
+/// Calls `f` for each number below `count`. Tasks inside of tasks run where they are, unless a helper has nothing to do just
+/// now: one that is done with its part of the samples takes a share of the others'.
 pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
-    let helpers = if count < 2 { 0 } else { (threads() - 1).min(count - 1) };
+    let idle = || if INSIDE.get() { WAITING.load(Ordering::Relaxed) } else { threads() - 1 };
+    let helpers = if count < 2 { 0 } else { idle().min(count - 1) };
     if helpers == 0 {
         (0..count).for_each(f);
     } else {
@@ -70,6 +79,8 @@ struct Job {
     /// Tasks that are not done.
     left: AtomicUsize,
     count: usize,
+    /// Tasks that a thread takes at once.
+    share: usize,
     task: *const (dyn Fn(usize) + Sync),
     caller: Thread,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -86,13 +97,17 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast may not extend the lifetime of a trait object")]
     let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
-    let job = Arc::new(Job { next, left, count, task, caller: current(), panic: Mutex::new(None) });
+    let share = (count / (SHARES * (helpers + 1))).max(1);
+    let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
     POSTED.fetch_add(1, Ordering::Release);
-    for _ in WAITING.load(Ordering::Relaxed)..helpers {
-        rayon::spawn({
-            let job = job.clone();
-            move || help(job)
+    let there = WAITING.load(Ordering::Relaxed) + CALLED.load(Ordering::Relaxed);
+    let missing = if INSIDE.get() { 0 } else { helpers.saturating_sub(there) };
+    for _ in 0..missing {
+        CALLED.fetch_add(1, Ordering::Relaxed);
+        rayon::spawn(|| {
+            CALLED.fetch_sub(1, Ordering::Relaxed);
+            help();
         });
     }
     job.work();
@@ -103,19 +118,18 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     }
 }
 
-/// Does tasks, and those that are posted in time.
-fn help(mut job: Arc<Job>) {
-    loop {
+/// Does the tasks that were shared last, and those that are posted in time.
+fn help() {
+    let mut found = true;
+    while found {
         let seen = POSTED.load(Ordering::Acquire);
-        job.work();
-        WAITING.fetch_add(1, Ordering::Relaxed);
-        let found = look_out(seen);
-        WAITING.fetch_sub(1, Ordering::Relaxed);
-        let next = found.then(|| BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten();
-        match next {
-            Some(next) => job = next,
-            None => return,
+        let job = BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(job) = job {
+            job.work();
         }
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        found = look_out(seen);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -140,16 +154,20 @@ impl Job {
     fn work(&self) {
         let before = INSIDE.replace(true);
         loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= self.count {
+            let first = self.next.fetch_add(self.share, Ordering::Relaxed);
+            if first >= self.count {
                 break;
             }
-            // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
-            let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
-            if let Err(panic) = result {
-                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            let mine = first..self.count.min(first + self.share);
+            let number = mine.len();
+            for i in mine {
+                // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
+                let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
+                if let Err(panic) = result {
+                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                }
             }
-            if self.left.fetch_sub(1, Ordering::AcqRel) == 1 && current().id() != self.caller.id() {
+            if self.left.fetch_sub(number, Ordering::AcqRel) == number && current().id() != self.caller.id() {
                 self.caller.unpark();
             }
         }
@@ -205,6 +223,37 @@ mod tests {
             }
         });
         assert_eq!(sum.into_inner(), 4 * 200 * 3 * 10);
+    }
+
+    #[test]
+    fn helpers_do_not_pile_up_while_nobody_is_free() {
+        in_pool(2, || {
+            // Both threads share tasks of their own all the time, so that no helper can come.
+            let busy = || (0..20_000).for_each(|_| each(2, |_| ()));
+            rayon::join(busy, busy);
+            // Other tests have pools of their own, of at most five threads.
+            assert!(CALLED.load(Ordering::Relaxed) < 100);
+        });
+    }
+
+    #[test]
+    fn an_idle_helper_takes_a_share_of_the_tasks_inside_of_another() {
+        in_pool(2, || {
+            // One of two tasks is done at once; its thread looks out, though perhaps not in time, and is found by the other's.
+            let helped = || {
+                let threads = Mutex::new(std::collections::HashSet::new());
+                each(2, |part| {
+                    for _ in 0..if part == 0 { 0 } else { 100 } {
+                        each(2, |_| {
+                            threads.lock().unwrap().insert(current().id());
+                            std::thread::sleep(Duration::from_micros(50));
+                        });
+                    }
+                });
+                threads.into_inner().unwrap().len() == 2
+            };
+            assert!((0..100).any(|_| helped()));
+        });
     }
 
     #[test]

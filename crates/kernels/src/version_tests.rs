@@ -38,7 +38,7 @@ fn results() -> Vec<(String, Vec<f32>)> {
             let (mut frozen_y, mut frozen_dx, mut half_y, mut half_dx) = (g.clone(), x.clone(), g.clone(), x.clone());
             frozen.apply(&x, true, &mut frozen_y);
             frozen.input_grad(&g, &mut frozen_dx);
-            let half = frozen.halved();
+            let half = Frozen::halved(&conv, &w, &b);
             half.apply(&x, true, &mut half_y);
             half.input_grad(&g, &mut half_dx);
             results.push((format!("halved {conv:?}"), half_y));

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{noise, with_threads};
-use vipaint_kernels::{GroupNorm, GroupNormGrads, Tail, group_norm, group_norm_vjp};
+use vipaint_kernels::{GroupNorm, GroupNormGrads, Tail, group_norm, group_norm_vjp, group_norm_vjp_onto};
 
 struct Case {
     norm: GroupNorm,
@@ -26,9 +26,15 @@ struct Results {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (batch, pixels, channels, groups) in
-        [(1, 1, 4, 2), (3, 16, 12, 3), (2, 49, 30, 5), (1, 700, 40, 8), (2, 1030, 32, 32), (5, 64, 33, 1)]
-    {
+    for (batch, pixels, channels, groups) in [
+        (1, 1, 4, 2),
+        (3, 16, 12, 3),
+        (2, 49, 30, 5),
+        (1, 700, 40, 8),
+        (2, 1030, 32, 32),
+        (5, 64, 33, 1),
+        (3, 70, 48, 6),
+    ] {
         for (silu, modulated) in [(false, false), (true, false), (false, true), (true, true)] {
             let norm = GroupNorm { pixels, channels, groups, eps: 1e-5, silu };
             let len = batch * pixels * channels;
@@ -70,6 +76,8 @@ impl Case {
         let mut alone = vec![f32::NAN; x.len()];
         assert!(group_norm_vjp(&self.norm, &x, &moments, &tail, &g, &mut alone, false).is_none());
         assert_eq!(dx, alone);
+        group_norm_vjp_onto(&self.norm, &x, &moments, &tail, &g, &x, &mut alone);
+        assert!(alone.iter().zip(dx.iter().zip(&x)).all(|(both, (dx, onto))| *both == dx + onto));
         Results { y, dx, grads }
     }
 

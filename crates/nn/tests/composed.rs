@@ -4,7 +4,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
-use vipaint_nn::ops::{add_channels, average_pool2, geglu, layer_norm, pad_end};
+use vipaint_nn::ops::{Activation, add_channels, average_pool2, geglu, layer_norm, pad_end, reference};
 
 /// Values of order 1 that follow no pattern of the shape.
 fn values(n: usize, phase: f64) -> Vec<f32> {
@@ -74,4 +74,21 @@ proptest! {
             .map(|(v, g)| f64::from(*v) * f64::from(*g) * normal_cdf(f64::from(*g))).collect();
         close(geglu(tensor(&value, [1, n]), tensor(&gate, [1, n])), &expected);
     }
+}
+
+/// What other devices run, on the CPU: `d/dx x Phi(x) = Phi(x) + x phi(x)`.
+#[test]
+fn gelu_of_other_devices_has_its_own_gradient_not_that_of_an_approximation() {
+    let x: Vec<f32> = (-60..=60).map(|i| i as f32 / 10.0).collect();
+    let density = |x: f64| (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let exact: Vec<f64> = x.iter().map(|x| f64::from(*x)).map(|x| normal_cdf(x) + x * density(x)).collect();
+    let leaf = || tensor(&x, [1, x.len()]).autodiff().require_grad();
+    let gradient = |f: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+        let x = leaf();
+        x.grad(&f(x.clone()).sum().backward()).unwrap()
+    };
+    close(gradient(&|x| reference::activate(x, Activation::Gelu)), &exact);
+    close(gradient(&|x| reference::geglu(x.ones_like(), x)), &exact);
+    // The kernels' own, by the same measure.
+    close(gradient(&|x| geglu(x.ones_like(), x)), &exact);
 }

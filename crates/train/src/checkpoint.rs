@@ -94,6 +94,7 @@ impl Checkpoint {
         let old = &self.recipe;
         let same = [
             ("seed", old.seed == recipe.seed),
+            ("init", old.init == recipe.init),
             ("network", old.network == recipe.network),
             ("data", old.data == recipe.data),
             ("objective", old.objective == recipe.objective),

@@ -19,6 +19,10 @@ pub struct Recipe {
     pub seed: u64,
     /// How many training pictures are shown in all.
     pub images: u64,
+    /// A file of trained weights of the same network to start from, such as an earlier run's, with averages and moments anew; without
+    /// it, weights are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
     /// Data.
     pub data: Source,
     /// Network.

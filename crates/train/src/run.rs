@@ -159,7 +159,14 @@ impl<'a> Run<'a> {
             old.check(&path, recipe, task.entries().iter().map(Entry::len).sum())?;
             Checkpoint { recipe: recipe_now, header, state: old.state }
         } else {
-            Checkpoint { recipe: recipe_now, header, state: State::new(task.init()?) }
+            let weights = match &recipe.init {
+                Some(file) => {
+                    let bytes = std::fs::read(file).map_err(Error::io(file))?;
+                    task.read(&bytes).map_err(|e| Error::recipe("init", format!("{}: {e}", file.display())))?
+                }
+                None => task.init()?,
+            };
+            Checkpoint { recipe: recipe_now, header, state: State::new(weights) }
         };
         let log = Log::open(&folder.join("log.jsonl"), checkpoint.state.images)?;
         let order = Order::new(recipe.seed, pictures);

@@ -122,3 +122,34 @@ fn a_checkpoint_of_another_run_is_refused() {
     assert!(message(&recipe).contains("checkpoint"));
     assert!(export(root.path(), &root.path().join("prior")).is_err());
 }
+
+#[test]
+fn a_run_starts_from_an_earlier_ones_weights() {
+    let root = tempfile::tempdir().unwrap();
+    common::write_data(root.path());
+    let first = common::recipe(root.path());
+    quiet(&first, &root.path().join("first"));
+    let file = root.path().join("first.safetensors");
+    export(&root.path().join("first"), &file).unwrap();
+
+    // No step is made: what is exported is what was read.
+    let second = Recipe { init: Some(file.clone()), ..first.clone() };
+    let folder = root.path().join("second");
+    let options = Options { stop_after: Some(std::time::Duration::ZERO), ..Options::default() };
+    let outcome = train(&second, &folder, &options, &mut |_| {}).unwrap();
+    assert_eq!(outcome.images, 0);
+    let again = root.path().join("second.safetensors");
+    export(&folder, &again).unwrap();
+    assert!(std::fs::read(&file).unwrap() == std::fs::read(&again).unwrap(), "the weights were not taken over");
+
+    let message = |recipe: &Recipe, folder: &str| {
+        train(recipe, &root.path().join(folder), &Options::default(), &mut |_| {}).unwrap_err().to_string()
+    };
+    // A run that started elsewhere does not go on under this recipe.
+    assert!(message(&first, "second").contains("another `init`"));
+    let mut wider = Recipe { init: Some(file.clone()), ..first.clone() };
+    unet(&mut wider).widths = vec![8, 24];
+    assert!(message(&wider, "third").contains("first.safetensors"));
+    std::fs::write(&file, b"no file of weights").unwrap();
+    assert!(message(&second, "fourth").contains("first.safetensors"));
+}

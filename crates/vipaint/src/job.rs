@@ -130,6 +130,18 @@ impl Job {
         Ok(Self { scene, problem, settings, seed })
     }
 
+    /// Takes the settings that are best for what is given, see [`Settings::suit_near_data`]: for a picture that was measured as a whole,
+    /// or one whose hole is thin, under a prior on pixels. Whether anything was changed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a value set by hand does not suit them.
+    pub fn suit(&mut self) -> Result<bool> {
+        match self.scene.guided().filter(|_| self.problem.prior.autoencoder.is_identity()) {
+            Some(zeta) => self.settings.suit_near_data(zeta),
+            None => Ok(false),
+        }
+    }
+
     /// What is worked on.
     pub fn scene(&self) -> &Scene {
         &self.scene

@@ -15,6 +15,10 @@ use crate::error::{Error, Result};
 const PER_VALUE: u64 = 4096;
 /// The part of the available memory that is used.
 const PART: u64 = 2;
+/// What a run takes besides: threads' scratch memory, pictures and their files. Measured with the smallest networks.
+const BESIDES: u64 = 12 << 20;
+/// What buffers of results that wait for the next one of their size may take.
+const KEPT: u64 = 128 << 20;
 /// From how much on an estimate is worth a line.
 const LARGE: u64 = 1 << 30;
 
@@ -67,8 +71,8 @@ impl Sample {
     fn of(prior: &Prior, cfg_scale: f64, recompute: bool) -> Self {
         let values: u64 = prior.shape().iter().map(|side| *side as u64).product();
         let plain = values * PER_VALUE;
-        let unknown = Footprint { denoiser: plain, recomputed: [plain, 0], decoder: 0 };
-        let Footprint { denoiser, recomputed: [kept, inside], decoder } = prior.footprint.unwrap_or(unknown);
+        let unknown = Footprint { denoiser: plain, recomputed: [plain, 0], decoder: 0, late: false };
+        let Footprint { denoiser, recomputed: [kept, inside], decoder, .. } = prior.footprint.unwrap_or(unknown);
         let times = if cfg_scale == 1.0 { 1 } else { 2 };
         if recompute {
             return Self { call: kept * times, besides: decoder.max(inside) };
@@ -111,6 +115,9 @@ pub struct Plan {
     pub recompute: bool,
     /// What features take at most, in bytes.
     pub features: u64,
+    /// What the other stages of the work leave for their next time, in bytes: they have other numbers of samples, so their buffers serve
+    /// half of each other's results (measured).
+    pub left: u64,
     /// The process's size before; 0 if features are on another device.
     pub before: u64,
 }
@@ -121,6 +128,7 @@ impl Plan {
     /// # Errors
     /// [`Error::Resource`] when there is no way.
     pub(crate) fn new(work: Work<'_>) -> Result<Self> {
+        work.prior.warm_up();
         Self::within(room_on(&work.prior.device), work)
     }
 
@@ -136,6 +144,7 @@ impl Plan {
             batch: 1,
             recompute,
             features: 0,
+            left: 0,
             before: if is_cpu(&prior.device) { resident().unwrap_or_default() } else { 0 },
         };
         let remedy =
@@ -162,7 +171,7 @@ impl Plan {
             if plan.together.paths == 0 || (options.init_samples > 0 && plan.together.starts == 0) {
                 return Err(short("a step of the fit", sample.bytes(1, calls), room, remedy));
             }
-            plan.features = plan.features.max(needed).max(starts);
+            plan.stages(&[needed, starts]);
         }
         if let Some((asked, cfg_scale)) = draw {
             let sample = Sample::of(prior, cfg_scale, recompute);
@@ -170,14 +179,23 @@ impl Plan {
             if plan.batch == 0 {
                 return Err(short("one sample", sample.bytes(1, 1), room, remedy));
             }
-            plan.features = plan.features.max(sample.bytes(plan.batch, 1));
+            plan.stages(&[sample.bytes(plan.batch, 1)]);
         }
         Ok(plan)
     }
 
+    /// Takes note of what stages of the work take.
+    fn stages(&mut self, features: &[u64]) {
+        let before = self.features.saturating_add(2 * self.left);
+        let all = features.iter().fold(before, |sum, stage| sum.saturating_add(*stage));
+        self.features = features.iter().fold(self.features, |most, stage| most.max(*stage));
+        self.left = (all - self.features) / 2;
+    }
+
     /// The process's size at its largest, estimated; on another device, what features take there.
     pub fn peak(&self) -> u64 {
-        self.before.saturating_add(self.features)
+        let besides = if self.before > 0 { BESIDES + self.left.min(KEPT) } else { 0 };
+        self.before.saturating_add(self.features).saturating_add(besides)
     }
 
     /// What a user should hear about it, if anything.
@@ -224,7 +242,7 @@ mod tests {
     fn prior() -> Prior {
         let gaussian = Gaussian::new(&[0.0; 4], &[1.0; 4], [1, 2, 2], &Device::flex()).expect("it is well formed");
         let mut prior = Prior::new("test", Arc::new(gaussian), Schedule::Flow { shift: 1.0 }, 1.0);
-        prior.footprint = Some(Footprint { denoiser: 3 * MIB, recomputed: [MIB, MIB], decoder: MIB });
+        prior.footprint = Some(Footprint { denoiser: 3 * MIB, recomputed: [MIB, MIB], decoder: MIB, late: false });
         prior
     }
 

@@ -60,7 +60,7 @@ impl Job {
                 (origin.clone(), None, Some((degradation.clone(), *simulate)), parts)
             }
         };
-        let Settings { method, options, cfg_scale, context, noise } = self.settings.clone();
+        let Settings { method, options, cfg_scale, context, noise, .. } = self.settings.clone();
         let (method, seed) = (method.name.into(), self.seed);
         let stated = Stated { picture, mask, degradation, method, options, cfg_scale, context, noise, seed };
         parts.push((REQUEST, serde_json::to_vec(&stated).map_err(|e| failed(e.to_string()))?));

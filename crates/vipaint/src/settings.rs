@@ -4,6 +4,7 @@ mod presets;
 
 use serde_json::{Map, Value};
 use vipaint_core::measurement::{Family, Likelihood};
+use vipaint_core::posterior::FitOptions;
 use vipaint_core::sampler::{METHODS, Method, Sampler, Vipaint};
 
 pub use presets::Preset;
@@ -34,6 +35,9 @@ pub struct Settings {
     pub context: Option<f64>,
     /// The measurement's noise, in a range of values of 2.
     pub noise: Likelihood,
+    preset: Preset,
+    /// Keys that were set by hand.
+    given: Vec<String>,
 }
 
 impl Settings {
@@ -46,7 +50,9 @@ impl Settings {
         let method = METHODS.iter().find(|m| m.name == method).ok_or_else(|| {
             Error::usage("--method", format!("there is no method {method:?}"), names::remedy(method, known))
         })?;
-        let mut settings = Self { method, options: (method.defaults)(), cfg_scale: 1.0, context: None, noise };
+        let given = sets.iter().map(|(key, _)| key.clone()).collect();
+        let options = (method.defaults)();
+        let mut settings = Self { method, options, cfg_scale: 1.0, context: None, noise, preset, given };
         if preset.is_published() && method.name != "vipaint" {
             return Err(Error::usage("--preset", "is a set for vipaint", "use --method vipaint"));
         }
@@ -78,6 +84,26 @@ impl Settings {
         let settings = Self { options, cfg_scale, context, ..plain };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Takes the form of VIPaint that is best where data tell nearly all of a picture: guided, weighted paths without a fit. What
+    /// belongs to a fit, or says where samples come from, is not overruled if it was set by hand, nor are published presets. `zeta` is
+    /// how far paths go towards the data. Whether anything was changed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a value set by hand does not suit it.
+    pub fn suit_near_data(&mut self, zeta: &str) -> Result<bool> {
+        let fit = serde_json::to_value(FitOptions::default()).unwrap_or_default();
+        let own = |key: &str| fit.get(key).is_some() || ["particles", "paths", "proposal", "correction"].contains(&key);
+        if self.method.name != "vipaint" || self.preset.is_published() || self.given.iter().any(|key| own(key)) {
+            return Ok(false);
+        }
+        for (key, value) in self.preset.near_data().iter().chain(&[("zeta", zeta)]) {
+            if !self.given.iter().any(|given| given == key) {
+                self.set(key, value)?;
+            }
+        }
+        self.check().map(|()| true)
     }
 
     /// Sets one hyperparameter from its text: JSON, a word, or a comma-separated list.
@@ -210,6 +236,25 @@ mod tests {
         let fit = settings.vipaint().expect("it fits");
         assert_eq!((fit.fit_options().iterations, fit.fit_options().l2, settings.cfg_scale), (3, 250.0, 4.5));
         assert!(made("vipaint", &[("weights", "true")]).is_err() && made("repaint", &[]).is_err());
+    }
+
+    #[test]
+    fn near_data_nothing_is_fitted_unless_a_fit_is_asked_for() {
+        let suited = |method, preset, pairs: &[(&str, &str)]| {
+            let mut settings = Settings::new(method, preset, &sets(pairs), noise()).expect("it is valid");
+            settings.suit_near_data("1.5").expect("it is valid").then_some(settings)
+        };
+        for (preset, steps) in [(Preset::Fast, 20), (Preset::Balanced, 40), (Preset::Best, 100)] {
+            let settings = suited("vipaint", preset, &[("zeta", "0.5")]).expect("no fit is asked for");
+            assert!(settings.vipaint().is_none() && settings.options["path_steps"] == steps);
+            assert!(settings.options["correction"] == "search" && settings.options["zeta"] == 0.5);
+        }
+        let settings = suited("vipaint", Preset::Balanced, &[("path_steps", "9")]).expect("no fit is asked for");
+        assert!(settings.options["path_steps"] == 9 && settings.options["zeta"] == 1.5);
+        for set in [("particles", "0"), ("iterations", "50"), ("k", "2"), ("correction", "inside")] {
+            assert!(suited("vipaint", Preset::Balanced, &[set]).is_none(), "{set:?}");
+        }
+        assert!(suited("vipaint", Preset::PublishedLdm, &[]).is_none() && suited("dps", Preset::Fast, &[]).is_none());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use vipaint_nn::layers::weights::Entry;
 use vipaint_zoo::presets::Preset;
 use vipaint_zoo::{Family, Inventory, RandomWeights, Source, clip};
 
+/// Of the tensors, as every writer of such files has it.
+const ALIGNMENT: usize = 8;
 /// Width of the texts that OpenAI's encoder makes.
 const CLIP_L: usize = 768;
 
@@ -48,7 +50,8 @@ fn write(entries: &[Entry], path: &str) -> Result<usize, Box<dyn Error>> {
         table.insert(entry.name.clone(), described);
         at = end;
     }
-    let header = serde_json::to_vec(&table)?;
+    let mut header = serde_json::to_vec(&table)?;
+    header.resize(header.len().next_multiple_of(ALIGNMENT), b' ');
     let mut file = BufWriter::new(File::create(path)?);
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(&header)?;

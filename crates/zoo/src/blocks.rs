@@ -1,7 +1,7 @@
 //! Blocks that U-Nets of several code bases share, under each one's names.
 
 use burn::tensor::Tensor;
-use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, Linear};
+use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, Linear, Residual};
 use vipaint_nn::ops::GroupNormTail;
 
 use crate::loader::{Loader, Shape};
@@ -81,6 +81,8 @@ pub(crate) struct ResBlock {
     conv_out: Conv2d,
     skip: Option<Conv2d>,
     scale: f64,
+    /// All of it as one operation, where it has no more to it.
+    fused: Option<Residual>,
 }
 
 impl ResBlock {
@@ -91,7 +93,7 @@ impl ResBlock {
         let sides = change.sides(sides);
         let shape = |c_in, kernel| Shape::same(c_in, c_out, kernel, sides);
         let modulation = if scale_shift { 2 * c_out } else { c_out };
-        Ok(Self {
+        let block = Self {
             norm_in: group_norm(loader, names.norms[0], c_in, groups[0], eps)?,
             conv_in: if change.is_fused() {
                 loader.conv_after_upsampling(names.convs[0], shape(c_in, 3))?
@@ -105,11 +107,22 @@ impl ResBlock {
             skip: project.then(|| loader.conv(names.skip, shape(c_in, 1))).transpose()?,
             change,
             scale,
-        })
+            fused: None,
+        };
+        let plain = matches!(block.change, Change::None) && scale == 1.0;
+        Ok(Self { fused: if plain { block.fuse() } else { None }, ..block })
+    }
+
+    fn fuse(&self) -> Option<Residual> {
+        let (norms, convs) = ([&self.norm_in, &self.norm_out], [&self.conv_in, &self.conv_out]);
+        Residual::new(norms, convs, self.skip.as_ref(), &self.embed)
     }
 
     /// `embedding` is `[batch, embedding]`, after its activation.
     pub fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
+        if let Some(y) = self.fused.as_ref().and_then(|fused| fused.forward(&x, embedding)) {
+            return y;
+        }
         let h = self.norm_in.forward_silu(x.clone());
         let h = self.conv_in.forward(if self.change.is_fused() { h } else { self.change.apply(h) });
         let x = self.change.apply(x);

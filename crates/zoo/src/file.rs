@@ -56,6 +56,7 @@ pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Loaded> {
     network.pack();
     let network: Arc<dyn Network> = Arc::new(network);
     let mut prior = with_network(header.clone(), network.clone());
+    prior.footprint = Some(footprint(&header)?);
     prior.device = device.clone();
     prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(Loaded { header, network, prior })
@@ -107,7 +108,8 @@ fn footprint(header: &Header) -> Result<Footprint> {
     let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
     let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
     let network = header.network.inventory()?;
-    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder })
+    let late = matches!(header.network, Family::Unet(_));
+    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder, late })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

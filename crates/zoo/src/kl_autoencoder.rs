@@ -150,6 +150,22 @@ impl Config {
         [encode, decode]
     }
 
+    /// Values that convolutions put out in a decoding of one latent, and features enlarged, with their gradients.
+    pub fn decoder_outputs(&self) -> u64 {
+        let cells = |level: usize| ((self.size / self.patch) >> level).pow(2);
+        let last = self.widths.len() - 1;
+        let mut d = self.widths[last];
+        let mut total = d * cells(last) + self.channels * self.patch.pow(2) * cells(0);
+        for (level, &width) in self.widths.iter().enumerate().rev() {
+            total += if level < last { 2 * d * cells(level) } else { 0 };
+            for _ in 0..self.decoder_blocks[level] {
+                total += cells(level) * if d == width { 2 * width } else { 3 * width };
+                d = width;
+            }
+        }
+        total as u64
+    }
+
     fn build(&self, init: &mut Init) -> Result<KlAutoencoder> {
         self.validate()?;
         let g = self.group_width;

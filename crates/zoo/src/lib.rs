@@ -38,5 +38,5 @@ pub use header::{FORMAT as HEADER_FORMAT, Header, Parameterization};
 pub use loader::{Inventory, Loader, Parts, Shape};
 pub use network::{Family, Network};
 pub use precondition::{Edm, EdmScales, Headed, Preconditioning};
-pub use source::{RandomWeights, Renamed, Source};
+pub use source::{RandomWeights, Renamed, Source, Values};
 pub use weights_file::{read_weights, write_weights};

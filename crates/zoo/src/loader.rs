@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, LayerNorm, Linear, Padding};
 use vipaint_nn::layers::weights::Entry;
+use vipaint_nn::ops;
 
-use crate::{Result, Source};
+use crate::{Result, Source, Values};
 
 /// What a network needs, in the order in which it asks.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,11 @@ pub struct Parts {
 /// those, and some hold intermediate results. Compared with measurements in docs/stable-diffusion.md.
 const HELD: f64 = 1.15;
 
+/// Bytes held for so many values that convolutions and linear maps put out.
+pub(crate) fn held_bytes(outputs: u64) -> u64 {
+    (outputs as f64 * HELD * size_of::<f32>() as f64) as u64
+}
+
 impl Inventory {
     /// Number of values of all tensors.
     pub fn parameters(&self) -> usize {
@@ -46,7 +52,7 @@ impl Inventory {
 
     /// Bytes that a call on one picture holds until its gradient is taken.
     pub fn held_bytes(&self) -> u64 {
-        (self.outputs as f64 * HELD * size_of::<f32>() as f64) as u64
+        held_bytes(self.outputs)
     }
 
     /// The same if the parts are computed again when it is taken: what a call holds, the parts' inputs, and the inside of the largest
@@ -123,8 +129,16 @@ impl<'a> Loader<'a> {
         Self { half: true, ..self }
     }
 
-    fn finish(&self, linear: Linear) -> Linear {
-        if self.half { linear.halved() } else { linear }
+    /// A linear map `[c_out, c_in]`; one of a single zero without weights, which is never applied.
+    fn map(&self, weight: Option<&[f32]>, bias: Option<&[f32]>, shape: [usize; 2]) -> Linear {
+        match weight {
+            Some(weight) => Linear::new(self.layer(weight, bias), shape),
+            None => Linear::new(self.layer(&[0.0], None), [1, 1]),
+        }
+    }
+
+    fn layer<'v>(&'v self, weight: &'v [f32], bias: Option<&'v [f32]>) -> ops::Values<'v> {
+        ops::Values { weight, bias, device: self.device, half: self.half }
     }
 
     /// The place `name` below this one.
@@ -144,25 +158,26 @@ impl<'a> Loader<'a> {
     /// Those of the source.
     pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>> {
         Ok(match self.values(name, &shape)? {
-            Some(values) => self.make(values, shape),
+            Some(values) => Tensor::from_data(TensorData::new(values, shape), self.device),
             None => Tensor::zeros([1; D], self.device),
         })
     }
 
     /// The values of a tensor; none while only the list is made.
     pub(crate) fn values(&self, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+        Ok(self.lent(name, shape)?.map(Values::into_vec))
+    }
+
+    /// The same, for a moment.
+    pub(crate) fn lent(&self, name: &str, shape: &[usize]) -> Result<Option<Values<'a>>> {
         let name = format!("{}{name}", self.path);
         match self.mode {
-            Mode::Load(source) => source.tensor(&name, shape).map(Some),
+            Mode::Load(source) => source.values(&name, shape).map(Some),
             Mode::List(list) => {
                 list.borrow_mut().entries.push(Entry { name, shape: shape.to_vec() });
                 Ok(None)
             }
         }
-    }
-
-    fn make<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
-        Tensor::from_data(TensorData::new(values, shape), self.device)
     }
 
     /// Notes a tensor of the checkpoints that the network does without.
@@ -180,9 +195,9 @@ impl<'a> Loader<'a> {
     }
 
     /// Notes values that are put out.
-    fn outputs(&self, values: usize) {
+    pub(crate) fn outputs(&self, values: u64) {
         if let Mode::List(list) = self.mode {
-            list.borrow_mut().outputs += values as u64;
+            list.borrow_mut().outputs += values;
         }
     }
 
@@ -210,16 +225,13 @@ impl<'a> Loader<'a> {
         let at = self.at(name);
         let cells: usize = sides.iter().map(|side| side / stride).product();
         at.count(c_in * c_out * kernel * kernel * cells);
-        at.outputs(c_out * cells);
-        let weight = at.tensor("weight", [c_out, c_in, kernel, kernel])?;
-        let bias = at.tensor("bias", [c_out])?;
-        Ok(match self.mode {
-            Mode::Load(_) => {
-                let conv = Conv2d::new(weight, Some(bias), stride, padding, sides);
-                if self.half { conv.halved() } else { conv }
-            }
-            Mode::List(_) => Conv2d::new(weight, Some(bias), 1, Padding::Same, [1, 1]),
-        })
+        at.outputs((c_out * cells) as u64);
+        let (weight, bias) = (at.lent("weight", &[c_out, c_in, kernel, kernel])?, at.lent("bias", &[c_out])?);
+        let Some(weight) = weight else {
+            return Ok(Conv2d::new(self.layer(&[0.0], None), [1; 3], 1, Padding::Same, [1, 1]));
+        };
+        let values = self.layer(&weight, bias.as_deref());
+        Ok(Conv2d::new(values, [c_out, c_in, kernel], stride, padding, sides))
     }
 
     /// [`Self::conv`] after nearest-neighbour upsampling by two; `shape` is that of the convolution.
@@ -247,9 +259,10 @@ impl<'a> Loader<'a> {
     ) -> Result<Linear> {
         let at = self.at(name);
         at.count(c_in * c_out * rows);
-        at.outputs(c_out * rows);
-        let weight = at.tensor("weight", [c_out, c_in])?;
-        Ok(self.finish(Linear::new(weight, if bias { Some(at.tensor("bias", [c_out])?) } else { None })))
+        at.outputs((c_out * rows) as u64);
+        let weight = at.lent("weight", &[c_out, c_in])?;
+        let bias = if bias { at.lent("bias", &[c_out])? } else { None };
+        Ok(self.map(weight.as_deref(), bias.as_deref(), [c_out, c_in]))
     }
 
     /// A linear map that the checkpoint keeps as a convolution: a weight with `ones` more dimensions of size one.
@@ -282,16 +295,21 @@ impl<'a> Loader<'a> {
     ) -> Result<[Linear; N]> {
         let at = self.at(name);
         at.count(c_in * c_out * rows * N);
-        at.outputs(c_out * rows * N);
+        at.outputs((c_out * rows * N) as u64);
         let shape = [vec![N * c_out, c_in], vec![1; ones]].concat();
-        let (weight, bias) = (at.values("weight", &shape)?, at.values("bias", &[N * c_out])?);
+        let (weight, bias) = (at.lent("weight", &shape)?, at.lent("bias", &[N * c_out])?);
         let (Some(weight), Some(bias)) = (weight, bias) else {
-            return Ok(std::array::from_fn(|_| Linear::new(Tensor::zeros([1, 1], self.device), None)));
+            return Ok(std::array::from_fn(|_| self.map(None, None, [1, 1])));
         };
         Ok(place.map(|place| {
-            let values = (0..c_out).flat_map(|i| weight[place(i) * c_in..][..c_in].iter().copied()).collect();
-            let offsets = (0..c_out).map(|i| bias[place(i)]).collect();
-            self.finish(Linear::new(self.make(values, [c_out, c_in]), Some(self.make(offsets, [c_out]))))
+            let first = place(0);
+            if (0..c_out).all(|i| place(i) == first + i) {
+                let (weight, bias) = (&weight[first * c_in..][..c_out * c_in], &bias[first..][..c_out]);
+                return self.map(Some(weight), Some(bias), [c_out, c_in]);
+            }
+            let rows: Vec<f32> = (0..c_out).flat_map(|i| weight[place(i) * c_in..][..c_in].iter().copied()).collect();
+            let offsets: Vec<f32> = (0..c_out).map(|i| bias[place(i)]).collect();
+            self.map(Some(&rows), Some(&offsets), [c_out, c_in])
         }))
     }
 

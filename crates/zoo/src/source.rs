@@ -1,6 +1,10 @@
 //! Where the weights of a frozen network come from, by the names of its original checkpoint.
 
+use std::borrow::Cow;
+use std::ops::{Deref, Range};
+
 use crate::Result;
+use crate::formats::TensorRef;
 
 /// Tensors by name. Networks ask for each of theirs once, and keep it in another form: a source need not hold more than
 /// what is asked for.
@@ -10,6 +14,69 @@ pub trait Source {
     /// # Errors
     /// [`Error`] names the tensor that is missing, of another shape or of an unknown type.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+
+    /// The same, where they are if that is possible.
+    ///
+    /// # Errors
+    /// As there.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'_>> {
+        self.tensor(name, shape).map(Values::from)
+    }
+}
+
+/// Values of a tensor: in a file that is mapped into memory, or made from it.
+#[derive(Debug)]
+pub struct Values<'a> {
+    values: Cow<'a, [f32]>,
+    /// What was read of the file, and is given back.
+    read: Option<TensorRef<'a>>,
+}
+
+impl<'a> Values<'a> {
+    /// Those of a tensor of a file, whose memory is given back when they are dropped.
+    pub(crate) fn of(tensor: TensorRef<'a>, values: Cow<'a, [f32]>) -> Self {
+        Self { values, read: Some(tensor) }
+    }
+
+    /// A part of them.
+    ///
+    /// # Panics
+    /// If it reaches beyond them.
+    #[must_use]
+    pub fn part(mut self, range: Range<usize>) -> Self {
+        self.values = match std::mem::take(&mut self.values) {
+            Cow::Borrowed(values) => Cow::Borrowed(&values[range]),
+            Cow::Owned(values) => Cow::Owned(values[range].to_vec()),
+        };
+        self
+    }
+
+    /// Themselves, for good.
+    pub fn into_vec(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.values).into_owned()
+    }
+}
+
+impl From<Vec<f32>> for Values<'_> {
+    fn from(values: Vec<f32>) -> Self {
+        Self { values: Cow::Owned(values), read: None }
+    }
+}
+
+impl Deref for Values<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl Drop for Values<'_> {
+    fn drop(&mut self) {
+        if let Some(tensor) = &self.read {
+            tensor.release();
+        }
+    }
 }
 
 /// Random weights, to measure and to compare networks without their checkpoints: the same name, shape and seed give the
@@ -71,5 +138,9 @@ pub struct Renamed<'a> {
 impl Source for Renamed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         self.source.tensor(&(self.name)(name), shape)
+    }
+
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'_>> {
+        self.source.values(&(self.name)(name), shape)
     }
 }

@@ -8,11 +8,12 @@ use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vipaint_core::Schedule;
-use vipaint_core::prior::{Autoencoder, Condition, Context, Prior, ReadText, TextEncoder};
+use vipaint_core::prior::{Autoencoder, Condition, Context, Footprint, Prior, ReadText, TextEncoder};
 use vipaint_nn::layers::Init;
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::kl_autoencoder::{self, KlAutoencoder};
+use crate::loader::held_bytes;
 use crate::{Edm, Error, Network, Result, Source, read_weights, text, unet, write_weights};
 
 /// The metadata key of the description.
@@ -245,6 +246,9 @@ impl Header {
         let (mean, std) = (per_channel(&self.latent_mean), per_channel(&self.latent_std));
         prior.decoded_error.clone_from(&self.decoded_error);
         prior.autoencoder = Arc::new(Scaled { autoencoder, mean, std });
+        let denoiser = held_bytes(self.network.unet.outputs());
+        let decoder = held_bytes(self.autoencoder.decoder_outputs());
+        prior.footprint = Some(Footprint { denoiser, recomputed: [denoiser, 0], decoder, late: true });
         prior.text = Some(reader);
         prior.device = device.clone();
         Ok(Opened { header: self.clone(), network, prior })

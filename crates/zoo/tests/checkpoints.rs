@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use vipaint_zoo::Source;
 use vipaint_zoo::formats::{Checkpoint, Dtype, Folder, Layout, layout, weights_file};
+use vipaint_zoo::{Error, Source};
 
 const FILES: [&str; 10] = [
     "plain.pt",
@@ -228,4 +228,50 @@ fn a_safetensors_header_may_be_as_long_as_a_pickle_begins() {
     bytes.extend(2.5f32.to_le_bytes());
     let file = Checkpoint::from_bytes(bytes).unwrap();
     assert_eq!(file.get("a").unwrap().to_f32().unwrap(), [2.5]);
+}
+
+/// A safetensors file of one tensor, whose header is `pad` bytes longer than it need be.
+fn single(dtype: &str, numbers: &[Vec<u8>], pad: usize) -> Vec<u8> {
+    let data = numbers.concat();
+    let end = data.len();
+    let mut header =
+        format!(r#"{{"w":{{"dtype":"{dtype}","shape":[{}],"data_offsets":[0,{end}]}}}}"#, numbers.len()).into_bytes();
+    header.resize(header.len() + pad, b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+}
+
+/// The bytes of a number.
+type Bytes = fn(f32) -> Vec<u8>;
+
+/// Values are lent where they lie, or made from what is there; enough of them for several threads.
+#[test]
+fn values_are_the_same_however_they_lie_and_all_are_looked_at() {
+    let values: Vec<f32> = (0..200_003).map(|i| (i % 1001) as f32 / 8.0 - 60.0).collect(); // exact in every type but bf16
+    let coarse: Vec<f32> = values.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+    let types: [(&str, Bytes, &[f32]); 4] = [
+        ("F32", |x| x.to_le_bytes().to_vec(), &values),
+        ("F64", |x| f64::from(x).to_le_bytes().to_vec(), &values),
+        ("F16", |x| half::f16::from_f32(x).to_le_bytes().to_vec(), &values),
+        ("BF16", |x| half::bf16::from_f32(x).to_le_bytes().to_vec(), &coarse),
+    ];
+    for (dtype, bytes, expected) in types {
+        for pad in 0..4 {
+            let mut numbers: Vec<Vec<u8>> = values.iter().map(|x| bytes(*x)).collect();
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("w.safetensors");
+            std::fs::write(&path, single(dtype, &numbers, pad)).unwrap();
+            let file = Checkpoint::open(&path).unwrap();
+            assert!(*file.values("w", &[values.len()]).unwrap() == *expected, "{dtype} after {pad}");
+            assert!(*file.values("w", &[values.len()]).unwrap().part(7..9) == expected[7..9]);
+            for (place, wrong) in [(0, f32::NAN), (values.len() - 1, f32::NEG_INFINITY), (100_000, f32::INFINITY)] {
+                let right = std::mem::replace(&mut numbers[place], bytes(wrong));
+                let file = Checkpoint::from_bytes(single(dtype, &numbers, pad)).unwrap();
+                assert!(
+                    matches!(file.tensor("w", &[values.len()]), Err(Error::NotFinite(name)) if name == "w"),
+                    "{dtype} with {wrong} at {place}"
+                );
+                numbers[place] = right;
+            }
+        }
+    }
 }

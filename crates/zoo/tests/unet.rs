@@ -266,6 +266,10 @@ fn multiply_adds_are_counted() {
     let up = 16 * (9 * 8 * (16 + 8) + 16 * 8) + 4 * 16; // reads the skip too
     let attention = 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8;
     assert_eq!(config.multiply_adds(), edge + time + 3 * block + up + attention);
+    let (edge, time, block, attention) = ((8 + 1) * 16, 2 * 4, 2 * 8 * 16 + 16, 4 * 8 * 16);
+    let joined = (2 * 16 + 8) * 16; // with its gradient, and that of the half that comes from the way down
+    let up = 3 * 8 * 16 + 16 + joined;
+    assert_eq!(config.outputs(), edge + time + 3 * block + up + attention);
 }
 
 /// Frozen layers go through other kernels (packed weights, Winograd), and give the same results up to their rounding.

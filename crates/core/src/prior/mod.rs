@@ -79,6 +79,8 @@ pub struct Footprint {
     pub recomputed: [u64; 2],
     /// A call of the decoder; 0 for pixel priors.
     pub decoder: u64,
+    /// Whether the first call makes something that stays, such as another form of the weights.
+    pub late: bool,
 }
 
 /// A denoiser with its schedule and everything a sampler may ask about it.
@@ -190,6 +192,18 @@ impl Prior {
     /// Whether the network is to compute its features again when a gradient is taken, see [`Denoiser::recompute`].
     pub fn recompute(&self, on: bool) {
         self.denoiser.recompute(on);
+    }
+
+    /// Makes what the first call would, by one on nothing that is not counted, so that memory can be measured before the work. Does
+    /// nothing for priors that hold everything when they are loaded.
+    pub fn warm_up(&self) {
+        if self.footprint.is_some_and(|footprint| footprint.late) {
+            let [c, h, w] = self.shape();
+            let nothing = Tensor::zeros([1, c, h, w], &self.device);
+            // What fails here fails again in the work, which reports it.
+            let _ = self.denoiser.x0_hat(nothing.clone(), &[self.schedule.top()], &Condition::default());
+            drop(self.autoencoder.decode(nothing));
+        }
     }
 
     /// What failed in a backward pass or in the autoencoder, neither of which can return it: to be asked after those.

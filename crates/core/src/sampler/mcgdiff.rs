@@ -149,7 +149,7 @@ impl Sampler for McgDiff {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let filter = Filter::new(problem, &self.options)?;
         let n = self.options.particles;
-        in_populations(problem, draw, (n, n), filter.grid.len(), observer, |population, tick| {
+        in_populations(problem, draw, (n, n, false), filter.grid.len(), observer, |population, tick| {
             filter.run(population, tick)
         })
     }

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
 use super::population::{Population, Tick, effective, in_populations, rows, systematic};
-use super::{Draw, RefineOptions, Samples, Walk};
+use super::{Correction, Draw, RefineOptions, Samples, Walk};
 use crate::chain::reverse;
 use crate::event::Observer;
+use crate::guided::searched;
 use crate::krylov::inner;
 use crate::moments::{STEP, Widen};
 use crate::operator::values;
@@ -30,7 +31,7 @@ pub enum Proposal {
     Chain,
     /// The prior's own reverse steps: only weights see the data.
     Prior,
-    /// The prior's steps, with `x0_hat` moved towards the data.
+    /// The prior's steps, with `x0_hat` moved towards the data: as correction `search` says, or else as `inside`.
     Guided,
 }
 
@@ -120,23 +121,35 @@ impl Particles<'_> {
         let measured = Measured::new(problem, self.widen, self.directions)?;
         let path_steps = self.fit.map_or(self.options.path_steps, weight_steps);
         let steps = path_steps + self.refine.refine_steps;
-        in_populations(problem, draw, (size, size * self.options.paths), steps, observer, |population, tick| {
-            let z = match self.fit {
-                Some(fit) => self.chain(population, fit, tick)?,
-                None => self.paths(population, measured.as_ref(), tick)?,
-            };
-            population.noise.truncate(size);
-            let (from, to) = (self.keypoints[self.keypoints.len() - 1], problem.prior.schedule.bottom());
-            let grid = match self.refine.refine_steps {
-                1 => vec![from],
-                steps => problem.prior.schedule.grid(from.t, to.t, steps - 1),
-            };
-            if let Some(measured) = &measured {
-                return population.refine(measured, &grid, self.refine.refine_eta, z, tick);
-            }
-            let RefineOptions { correction, zeta, refine_eta: eta, .. } = *self.refine;
-            Walk { grid, correction, zeta, eta }.run(problem, z, &mut population.noise, tick)
-        })
+        in_populations(
+            problem,
+            draw,
+            (size, size * self.options.paths, self.alone()),
+            steps,
+            observer,
+            |population, tick| {
+                let z = match self.fit {
+                    Some(fit) => self.chain(population, fit, tick)?,
+                    None => self.paths(population, measured.as_ref(), tick)?,
+                };
+                population.noise.truncate(size);
+                let (from, to) = (self.keypoints[self.keypoints.len() - 1], problem.prior.schedule.bottom());
+                let grid = match self.refine.refine_steps {
+                    1 => vec![from],
+                    steps => problem.prior.schedule.grid(from.t, to.t, steps - 1),
+                };
+                if let Some(measured) = &measured {
+                    return population.refine(measured, &grid, self.refine.refine_eta, z, tick);
+                }
+                let RefineOptions { correction, zeta, refine_eta: eta, refine_order: order, .. } = *self.refine;
+                Walk { grid, correction, zeta, eta, order }.run(problem, z, &mut population.noise, tick)
+            },
+        )
+    }
+
+    /// Whether nothing ties the members of a population to each other.
+    fn alone(&self) -> bool {
+        self.fit.is_none() && self.options.paths == 1 && self.options.resample_below == 0.0
     }
 
     /// Paths of the fitted chain, resampled at `t_1`.
@@ -184,7 +197,10 @@ impl Particles<'_> {
                 z = z * step.z + x0_hat * step.x0 + eps.clone() * step.std;
                 if let Some(shift) = shift {
                     // log p - log q of z = m_q + std eps, with m_q - m_p = moved.
-                    let moved = shift * step.x0;
+                    let moved = match self.refine.correction {
+                        Correction::Search => shift * grid[i + 1].alpha,
+                        _ => shift * step.x0,
+                    };
                     let (cross, square) = (inner(&eps, &moved), inner(&moved, &moved));
                     for (w, (c, s)) in log_weight.iter_mut().zip(cross.iter().zip(square)) {
                         *w -= c / step.std + 0.5 * s / step.std.powi(2);
@@ -246,8 +262,9 @@ impl Particles<'_> {
             return Ok(noise);
         }
         let all = population.noise.clone();
-        population.noise.truncate(self.options.particles);
-        let mut z = noise.slice_dim(0, 0..self.options.particles);
+        let particles = self.options.particles.min(population.indices.len());
+        population.noise.truncate(particles);
+        let mut z = noise.slice_dim(0, 0..particles);
         for _ in 0..self.options.settle_steps {
             let centre = population.denoise(z.clone(), top)? * top.alpha;
             let eps = population.normal() * (top.sigma * (1.0 - keep * keep).sqrt());
@@ -275,6 +292,12 @@ impl Particles<'_> {
                 let leaf = z.autodiff().require_grad();
                 let tracked = problem.prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
                 let x0_hat = tracked.clone().inner();
+                if self.refine.correction == Correction::Search {
+                    return Ok(Tensor::cat(
+                        vec![x0_hat, searched(problem, &leaf, tracked, level)? * self.refine.zeta],
+                        1,
+                    ));
+                }
                 let mut grads = nll(tracked).sum().backward();
                 problem.prior.check()?;
                 let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| x0_hat.zeros_like());

@@ -55,11 +55,12 @@ impl Population<'_> {
     }
 }
 
-/// Draws population after population: each has `paths` streams, and `run` returns its `size` members `[size, c, h, w]` in `z`.
+/// Draws population after population: each has `paths` streams, and `run` returns its `size` members `[size, c, h, w]` in `z`. With
+/// one path a member, members that are `alone` (nothing ties them to the others) are worked out only if they are asked for.
 pub(super) fn in_populations(
     problem: &Problem,
     draw: &Draw,
-    (size, paths): (usize, usize),
+    (size, paths, alone): (usize, usize, bool),
     steps_each: usize,
     observer: &mut Observer,
     mut run: impl FnMut(&mut Population, &mut Tick) -> Result<Tensor<4>>,
@@ -72,7 +73,14 @@ pub(super) fn in_populations(
     let (mut step, steps) = (0, steps_each * populations.len());
     let mut images = Vec::new();
     for population in populations {
-        let indices: Vec<usize> = (population * paths..(population + 1) * paths).collect();
+        let first = draw.indices.start.max(population * size);
+        let end = draw.indices.end.min((population + 1) * size);
+        let (streams, kept) = if alone && paths == size {
+            (first..end, 0..end - first)
+        } else {
+            (population * paths..(population + 1) * paths, first - population * size..end - population * size)
+        };
+        let indices: Vec<usize> = streams.collect();
         let mut around = Population {
             problem,
             noise: Noise::new(draw.seed, PURPOSE_PARTICLE, indices.iter().copied()),
@@ -86,9 +94,7 @@ pub(super) fn in_populations(
         };
         match run(&mut around, &mut tick) {
             Ok(z) => {
-                let first = draw.indices.start.max(population * size) - population * size;
-                let end = draw.indices.end.min((population + 1) * size) - population * size;
-                images.push(problem.prior.autoencoder.decode(z.slice_dim(0, first..end)));
+                images.push(problem.prior.autoencoder.decode(z.slice_dim(0, kept)));
             }
             Err(Error::Interrupted) => {
                 samples.interrupted = true;

@@ -18,17 +18,26 @@ pub struct RefineOptions {
     pub refine_steps: usize,
     /// How the data's gradient enters them.
     pub correction: Correction,
-    /// Scale of that gradient (not under a latent prior with correction `inside`).
+    /// Scale of that gradient (not under a latent prior with correction `inside`), or of the move that `search` finds.
     pub zeta: f64,
     /// Scale of the noise added in each step: 1 is ancestral sampling.
     pub refine_eta: f64,
+    /// Order of the steps, 1 or 2: see [`Walk::order`].
+    pub refine_order: usize,
     /// Whether the paths' importance log-weights are computed (one call for each step of the fine grid and sample).
     pub weights: bool,
 }
 
 impl Default for RefineOptions {
     fn default() -> Self {
-        Self { refine_steps: 25, correction: Correction::Inside, zeta: 1.0, refine_eta: 1.0, weights: true }
+        Self {
+            refine_steps: 25,
+            correction: Correction::Inside,
+            zeta: 1.0,
+            refine_eta: 1.0,
+            refine_order: 1,
+            weights: true,
+        }
     }
 }
 
@@ -36,6 +45,9 @@ impl RefineOptions {
     fn validate(&self) -> Result<()> {
         super::at_least_one("refine_steps", self.refine_steps)?;
         super::in_unit("refine_eta", self.refine_eta)?;
+        if !(1..=2).contains(&self.refine_order) {
+            return Err(Error::option("refine_order", format!("must be 1 or 2, got {}", self.refine_order)));
+        }
         if !(self.zeta >= 0.0 && self.zeta.is_finite()) {
             return Err(Error::option("zeta", format!("must be at least 0 and finite, got {}", self.zeta)));
         }
@@ -139,8 +151,13 @@ impl Vipaint {
             1 => vec![from],
             steps => prior.schedule.grid(from.t, to.t, steps - 1),
         };
-        let walk =
-            Walk { grid, correction: self.refine.correction, zeta: self.refine.zeta, eta: self.refine.refine_eta };
+        let walk = Walk {
+            grid,
+            correction: self.refine.correction,
+            zeta: self.refine.zeta,
+            eta: self.refine.refine_eta,
+            order: self.refine.refine_order,
+        };
         let mut weights = Vec::new();
         let steps = self.refine.refine_steps + if self.refine.weights { weight_steps(fit) } else { 0 };
         let mut samples = in_batches(problem, draw, steps, observer, |indices, noise, tick| {

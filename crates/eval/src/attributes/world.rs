@@ -112,7 +112,7 @@ impl World {
     /// values run fastest.
     pub fn conditional(&self, known: &[Option<usize>], of: &[usize]) -> Vec<f64> {
         let mut joint = vec![0.0; of.iter().map(|a| self.values(*a)).product()];
-        self.add(known, of, &mut Vec::new(), 1.0, &mut joint);
+        self.add(known, of, &self.needed(known, of), &mut Vec::new(), 1.0, &mut joint);
         let total: f64 = joint.iter().sum();
         joint.iter().map(|p| p / total).collect()
     }
@@ -122,27 +122,58 @@ impl World {
         of.iter().fold(0, |place, a| place * self.values(*a) + description[*a])
     }
 
-    fn add(&self, known: &[Option<usize>], of: &[usize], so_far: &mut Vec<usize>, p: f64, joint: &mut [f64]) {
+    /// Which attributes the distribution of `of` takes: these, the known ones, and what they depend on. The others sum to one.
+    fn needed(&self, known: &[Option<usize>], of: &[usize]) -> Vec<bool> {
+        let told = |a: usize| of.contains(&a) || known.get(a).copied().flatten().is_some();
+        let mut needed: Vec<bool> = (0..self.len()).map(told).collect();
+        // Parents come first.
+        for at in (0..self.len()).rev() {
+            if let (true, Some(parent)) = (needed[at], self.parent(at)) {
+                needed[parent] = true;
+            }
+        }
+        needed
+    }
+
+    fn add(
+        &self,
+        known: &[Option<usize>],
+        of: &[usize],
+        needed: &[bool],
+        so_far: &mut Vec<usize>,
+        p: f64,
+        joint: &mut [f64],
+    ) {
         let at = so_far.len();
         if at == self.attributes.len() {
             joint[self.place(so_far, of)] += p;
+            return;
+        }
+        if !needed[at] {
+            so_far.push(0); // nothing that is needed looks at it
+            self.add(known, of, needed, so_far, p, joint);
+            so_far.pop();
             return;
         }
         let row = self.row(at, so_far);
         for (value, q) in row.iter().enumerate() {
             if *q > 0.0 && known.get(at).copied().flatten().is_none_or(|k| k == value) {
                 so_far.push(value);
-                self.add(known, of, so_far, p * q, joint);
+                self.add(known, of, needed, so_far, p * q, joint);
                 so_far.pop();
             }
         }
     }
 
+    fn parent(&self, at: usize) -> Option<usize> {
+        let name = self.attributes[at].parent.as_ref()?;
+        self.attributes.iter().position(|a| a.name == *name)
+    }
+
     /// The distribution of attribute `at` given those before it.
     fn row(&self, at: usize, before: &[usize]) -> &[f64] {
         let attribute = &self.attributes[at];
-        let parent = attribute.parent.as_ref().and_then(|name| self.attributes.iter().position(|a| a.name == *name));
-        let key = parent.map_or("any", |parent| &self.attributes[parent].values[before[parent]].name);
+        let key = self.parent(at).map_or("any", |parent| &self.attributes[parent].values[before[parent]].name);
         // `parse` has seen that there is a row `any`.
         attribute.p.get(key).or_else(|| attribute.p.get("any")).map_or(&[], Vec::as_slice)
     }
@@ -214,6 +245,9 @@ mod tests {
             assert!((p - q).abs() < 1e-12);
         }
         assert_eq!(world.place(&[1, 0, 0], &[0, 1]), 2);
+        // An attribute alone whose parent is summed out, and one that depends on nothing.
+        let colour = world.conditional(&[], &[1]);
+        assert!((colour[0] - 0.2).abs() < 1e-12 && world.conditional(&[None, Some(1)], &[2]) == [1.0, 0.0]);
     }
 
     #[test]

@@ -162,7 +162,10 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
     }
     let (of, krylov) = (|key: &str| count(options, key), is(options, "widen", "krylov"));
     let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
-    let each = budget.cost / budget.samples / budget.calls();
+    // Members that others may be resampled from are worked out even if they are not asked for.
+    let alone = of("paths") <= 1 && options.get("resample_below").and_then(Value::as_f64) == Some(0.0);
+    let drawn = if alone { budget.samples } else { budget.samples.next_multiple_of(of("particles")) };
+    let each = budget.cost / drawn / budget.calls();
     let step = of("paths").max(1) * if is(options, "proposal", "prior") { 1 } else { look };
     let share = if krylov { 75 } else { 60 };
     let path_steps = (each * share / 100 / step).max(2);
@@ -252,6 +255,15 @@ mod tests {
         let options = Contender::parse(text).and_then(|c| c.options(&budget)).expect("it is well written");
         // 337 calls: 63 steps of 1 + 3, and 17 of 2 + 3.
         assert_eq!((&options["path_steps"], &options["refine_steps"]), (&63.into(), &17.into()));
+        // Six samples of populations of four are eight, unless each is on its own: 400 / 8 = 50 or 400 / 6 = 66 calls for each.
+        let budget = Budget { cost: 400, samples: 6, guided: false };
+        for (more, each) in [("", 50), (" resample_below=0", 66)] {
+            let contender = Contender::parse(&format!("vipaint particles=4{more}")).expect("it is well written");
+            let options = contender.options(&budget).expect("it is within its domain");
+            let steps = |key: &str| options[key].as_u64().unwrap_or_default();
+            let path = each * 60 / 100 / 3;
+            assert_eq!((steps("path_steps"), steps("refine_steps")), (path, (each - 3 * path) / 3), "{more}");
+        }
     }
 
     #[test]

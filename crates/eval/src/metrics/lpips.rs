@@ -5,10 +5,11 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_nn::layers::frozen::Linear;
+use vipaint_nn::ops::Values;
 use vipaint_zoo::Source;
 use vipaint_zoo::formats::Checkpoint;
 
-use super::trunk::{self, Trunk, tensor};
+use super::trunk::{self, Trunk};
 use crate::{Error, Result};
 
 /// The network that looks.
@@ -138,8 +139,8 @@ impl Lpips {
         };
         let trunk = Trunk::new(plan, trunk, name, sides, device)?;
         let weighting = |(stage, channels)| {
-            let weight = tensor(heads, &head(stage), [1, channels, 1, 1], device)?;
-            Ok(Linear::new(weight.reshape([1, channels]), None))
+            let weight = heads.tensor(&head(stage), &[1, channels, 1, 1])?;
+            Ok(Linear::new(Values { weight: &weight, bias: None, device, half: false }, [1, channels]))
         };
         let heads = kind.channels().into_iter().enumerate().map(weighting).collect::<Result<_>>()?;
         Ok(Self { trunk, heads })

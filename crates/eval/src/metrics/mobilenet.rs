@@ -4,7 +4,7 @@
 
 use burn::tensor::ops::PadMode;
 use burn::tensor::{Device, Slice, Tensor, TensorData};
-use vipaint_nn::ops::{PackedConv, conv2d_frozen};
+use vipaint_nn::ops::{PackedConv, Values, conv2d_frozen};
 use vipaint_zoo::Source;
 
 use super::Features;
@@ -142,9 +142,9 @@ fn dense(
 ) -> Result<Layer> {
     let [c_in, c_out, k, stride] = shape;
     let (weight, bias) = folded(source, kernel, norm, [c_out, c_in, k, k])?;
-    let weight = Tensor::from_data(TensorData::new(weight, [c_out, c_in, k, k]), &Device::flex());
-    let bias = Tensor::from_data(TensorData::new(bias, [c_out]), &Device::flex());
-    Ok(Layer { map: Map::Dense(PackedConv::new(weight, Some(bias), stride, k / 2, [side; 2])), clip })
+    let values = Values { weight: &weight, bias: Some(&bias), device: &Device::flex(), half: false };
+    let packed = PackedConv::from_values(values, [c_out, c_in, k], stride, k / 2, [side; 2]);
+    Ok(Layer { map: Map::Dense(packed), clip })
 }
 
 fn depthwise(source: &dyn Source, at: &str, channels: usize, stride: usize) -> Result<Layer> {

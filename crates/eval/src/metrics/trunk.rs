@@ -3,8 +3,8 @@
 
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::{MaxPoolOptions, PadMode};
-use burn::tensor::{Device, Slice, Tensor, TensorData, activation};
-use vipaint_nn::ops::{PackedConv, conv2d_frozen};
+use burn::tensor::{Device, Slice, Tensor, activation};
+use vipaint_nn::ops::{PackedConv, Values, conv2d_frozen};
 use vipaint_zoo::Source;
 
 use crate::{Error, Result};
@@ -92,10 +92,11 @@ impl Trunk {
                     Conv(number, c_out, kernel, stride, padding) | ConvBlur(number, c_out, kernel, stride, padding) => {
                         let after = shrunk(now, padding, kernel, stride).ok_or_else(small)?;
                         let name = name(stage, number);
-                        let weight =
-                            tensor(source, &format!("{name}.weight"), [c_out, channels, kernel, kernel], device)?;
-                        let bias = tensor(source, &format!("{name}.bias"), [c_out], device)?;
-                        layers.push(Layer::Conv(PackedConv::new(weight, Some(bias), stride, padding, now)));
+                        let weight = source.tensor(&format!("{name}.weight"), &[c_out, channels, kernel, kernel])?;
+                        let bias = source.tensor(&format!("{name}.bias"), &[c_out])?;
+                        let values = Values { weight: &weight, bias: Some(&bias), device, half: false };
+                        let shape = [c_out, channels, kernel];
+                        layers.push(Layer::Conv(PackedConv::from_values(values, shape, stride, padding, now)));
                         (now, channels) = (after, c_out);
                         if matches!(step, ConvBlur(..)) {
                             layers.push(Layer::Blur);
@@ -165,14 +166,4 @@ fn shrunk(sides: [usize; 2], padding: usize, kernel: usize, stride: usize) -> Op
 fn blurred(sides: [usize; 2]) -> Option<[usize; 2]> {
     // A mirror needs more pixels than it shows.
     sides.iter().all(|side| *side > MARGIN).then(|| sides.map(|side| (side + 2 * MARGIN - 3) / 2 + 1))
-}
-
-/// A tensor of a source.
-pub(super) fn tensor<const D: usize>(
-    source: &dyn Source,
-    name: &str,
-    shape: [usize; D],
-    device: &Device,
-) -> Result<Tensor<D>> {
-    Ok(Tensor::from_data(TensorData::new(source.tensor(name, &shape)?, shape), device))
 }

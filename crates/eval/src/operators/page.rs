@@ -43,7 +43,7 @@ pub struct Summary {
     /// Vector-Jacobian products a picture.
     pub vjps: f64,
     /// Seconds a picture.
-    pub seconds: f64,
+    pub seconds: Mean,
 }
 
 fn score(row: &Row) -> f64 {
@@ -83,7 +83,7 @@ pub fn summarise(rows: &[Row], benchmark: &Benchmark) -> Result<Vec<Summary>> {
                 lead_ssim: lead(|r| r.ssim),
                 calls: mean(|r| r.calls as f64).mean,
                 vjps: mean(|r| r.vjps as f64).mean,
-                seconds: mean(|r| r.seconds).mean,
+                seconds: mean(|r| r.seconds),
             });
         }
     }

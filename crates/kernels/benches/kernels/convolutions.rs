@@ -26,7 +26,7 @@ const PLAIN: [Shape; 14] = [
 
 pub fn all(table: &mut Table) {
     for shape in PLAIN {
-        frozen(table, "3x3, frozen", shape, conv(shape, 3, 1), |layer| layer);
+        frozen(table, "3x3, frozen", shape, conv(shape, 3, 1), Frozen::new);
     }
     for shape in [(1, 960, 960, 8), (1, 960, 960, 16), (4, 192, 192, 64)] {
         frozen(table, "3x3, frozen, half-precision weights", shape, conv(shape, 3, 1), Frozen::halved);
@@ -34,24 +34,26 @@ pub fn all(table: &mut Table) {
     for shape in
         [(8, 48, 48, 16), (8, 96, 96, 8), (1, 192, 192, 64), (1, 384, 384, 32), (1, 576, 576, 16), (1, 128, 128, 256)]
     {
-        frozen(table, "3x3, stride 2, frozen", shape, conv(shape, 3, 2), |layer| layer);
+        frozen(table, "3x3, stride 2, frozen", shape, conv(shape, 3, 2), Frozen::new);
     }
     for shape in [(8, 128, 128, 8), (1, 960, 960, 16), (1, 576, 576, 64), (1, 512, 512, 128)] {
-        frozen(table, "3x3 after nearest upsampling, frozen", shape, conv(shape, 3, 1), Frozen::after_upsampling);
+        frozen(table, "3x3 after nearest upsampling, frozen", shape, conv(shape, 3, 1), |conv, w, b| {
+            Frozen::new(conv, w, b).after_upsampling()
+        });
     }
     for shape in [(8, 4, 48, 16), (1, 3, 192, 64), (1, 3, 512, 64), (1, 1, 64, 64), (1, 4, 320, 64), (1, 3, 128, 256)] {
-        frozen(table, "3x3 from few channels, frozen", shape, conv(shape, 3, 1), |layer| layer);
+        frozen(table, "3x3 from few channels, frozen", shape, conv(shape, 3, 1), Frozen::new);
     }
     for shape in [(8, 48, 4, 16), (1, 192, 3, 64), (1, 64, 1, 64), (1, 320, 4, 64), (1, 512, 8, 32), (1, 128, 3, 256)] {
-        frozen(table, "3x3 to few channels, frozen", shape, conv(shape, 3, 1), |layer| layer);
+        frozen(table, "3x3 to few channels, frozen", shape, conv(shape, 3, 1), Frozen::new);
     }
     for shape in [(8, 144, 48, 16), (8, 256, 128, 4), (1, 576, 192, 64), (1, 1920, 960, 16), (1, 256, 128, 256)] {
-        frozen(table, "1x1, frozen", shape, conv(shape, 1, 1), |layer| layer);
+        frozen(table, "1x1, frozen", shape, conv(shape, 1, 1), Frozen::new);
     }
     for (rows, c_in, c_out) in
         [(4, 128, 256), (64, 128, 128), (512, 96, 96), (256, 960, 960), (4096, 320, 1280), (77, 768, 3072)]
     {
-        frozen(table, "linear, frozen", (rows, c_in, c_out, 1), Conv::linear(c_in, c_out), |layer| layer);
+        frozen(table, "linear, frozen", (rows, c_in, c_out, 1), Conv::linear(c_in, c_out), Frozen::new);
     }
     for shape in [(64, 48, 48, 16), (64, 96, 96, 8), (64, 256, 128, 4), (4, 192, 192, 64)] {
         trained(table, shape, conv(shape, 3, 1));
@@ -71,10 +73,16 @@ fn name((batch, c_in, c_out, side): Shape) -> String {
     }
 }
 
-fn frozen(table: &mut Table, group: &'static str, shape: Shape, conv: Conv, change: impl Fn(Frozen) -> Frozen) {
+fn frozen(
+    table: &mut Table,
+    group: &'static str,
+    shape: Shape,
+    conv: Conv,
+    make: impl Fn(&Conv, &[f32], &[f32]) -> Frozen,
+) {
     let [x_len, y_len] = sizes(shape.0, &conv);
     let area = conv.kernel * conv.kernel;
-    let layer = change(Frozen::new(&conv, &noise(conv.c_in * conv.c_out * area), &noise(conv.c_out)));
+    let layer = make(&conv, &noise(conv.c_in * conv.c_out * area), &noise(conv.c_out));
     let [height, width] = layer.input_sides();
     let (x, g) = (noise(shape.0 * height * width * conv.c_in), noise(y_len));
     let (mut y, mut dx) = (vec![0.0; y_len], vec![0.0; x.len()]);

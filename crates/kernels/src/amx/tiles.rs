@@ -279,6 +279,7 @@ pub(crate) unsafe fn expand(half: *const f32, to: *mut f32) {
 /// # Safety
 /// `from` is valid for reading a block, `to` for writing one, apart.
 #[target_feature(enable = "avx512f,avx512bw")]
+#[allow(clippy::cast_ptr_alignment, reason = "the load asks for no alignment")]
 pub(crate) unsafe fn turn(from: *const f32, to: *mut f32) {
     // Of two columns, of a pair of terms each, to two terms of a pair of columns.
     let exchange = _mm512_set4_epi32(0x0f0e_0b0a, 0x0d0c_0908, 0x0706_0302, 0x0504_0100);

@@ -19,8 +19,8 @@ const SMALL: usize = 1 << 16;
 /// A convolution whose weights never change, and its adjoint.
 ///
 /// The algorithm depends on the layer's shape only: direct summation on tile registers where there are such and channels fill
-/// them ([`Version::Amx`](crate::Version::Amx)), or else [`Winograd`] for 3x3 convolutions that it serves, direct summation
-/// ([`Packed`]) for all else.
+/// them ([`Version::Amx`](crate::Version::Amx)), or else [`Winograd`] for 3x3 convolutions in single precision that it
+/// serves, direct summation ([`Packed`]) for all else.
 #[derive(Clone, Debug)]
 pub struct Frozen {
     conv: Conv,
@@ -51,9 +51,29 @@ impl Frozen {
         let kind = match tile(conv) {
             _ if tiled::serves(conv) => Kind::Tiled(Tiled::new(conv, weight)),
             Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
-            None if pointwise::serves(conv) => Kind::Pointwise(Pointwise::new(conv, weight)),
-            None => Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) },
+            None => summed(conv, weight),
         };
+        Self { conv: *conv, kind, bias: bias.to_vec(), doubled: false }
+    }
+
+    /// The same with weights rounded to half precision; arithmetic stays in single precision.
+    ///
+    /// Each weight is off by at most `2^-11` of itself (and `2^-25` where it is below `2^-14`), a result by that share of the sum of its
+    /// terms' magnitudes, as in every program that rounds weights. So these layers sum directly: Winograd's algorithm keeps its
+    /// weights transformed, and rounding those made results two to ten times as inexact.
+    pub fn halved(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
+        assert_eq!(weight.len(), conv.c_out * conv.c_in * conv.kernel * conv.kernel, "weights of {conv:?}");
+        assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
+        let mut kind = if tiled::serves(conv) { Kind::Tiled(Tiled::new(conv, weight)) } else { summed(conv, weight) };
+        match &mut kind {
+            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.halve(),
+            Kind::Winograd(_) => {}
+            Kind::Pointwise(pointwise) => pointwise.halve(),
+            Kind::Direct { forward, adjoint } => {
+                forward.halve();
+                adjoint.halve();
+            }
+        }
         Self { conv: *conv, kind, bias: bias.to_vec(), doubled: false }
     }
 
@@ -75,24 +95,6 @@ impl Frozen {
     pub fn input_sides(&self) -> [usize; 2] {
         let shift = u32::from(self.doubled);
         [self.conv.height >> shift, self.conv.width >> shift]
-    }
-
-    /// The same layer with its packed weights rounded to half precision; arithmetic stays in single precision.
-    ///
-    /// Each packed weight is off by at most `2^-11` of itself (and `2^-25` where it is below `2^-14`): for direct summation
-    /// a result by that share of the sum of its terms' magnitudes, for Winograd's algorithm by that of its products'.
-    #[must_use]
-    pub fn halved(mut self) -> Self {
-        match &mut self.kind {
-            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.halve(),
-            Kind::Winograd(winograd) => winograd.halve(),
-            Kind::Pointwise(pointwise) => pointwise.halve(),
-            Kind::Direct { forward, adjoint } => {
-                forward.halve();
-                adjoint.halve();
-            }
-        }
-        self
     }
 
     /// The layer's shape.
@@ -168,6 +170,15 @@ impl Frozen {
             Kind::Direct { forward, adjoint } => forward.bytes() + adjoint.bytes(),
         };
         weights + size_of_val(&self.bias[..])
+    }
+}
+
+/// Direct summation without tile registers.
+fn summed(conv: &Conv, weight: &[f32]) -> Kind {
+    if pointwise::serves(conv) {
+        Kind::Pointwise(Pointwise::new(conv, weight))
+    } else {
+        Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) }
     }
 }
 

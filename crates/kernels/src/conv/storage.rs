@@ -4,6 +4,7 @@ use crate::memory::zeros;
 use crate::team::parts;
 use crate::tile::{Product, gather, gather_half};
 use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 
 /// Weights as they are, or rounded to half precision. Arithmetic is in single precision either way.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ impl Values {
         if let Self::Single(values) = self {
             let mut half = vec![f16::ZERO; values.len()];
             parts(&mut half, PIECE, |i, half| {
-                half.iter_mut().zip(&values[i * PIECE..]).for_each(|(half, &value)| *half = f16::from_f32(value));
+                half.convert_from_f32_slice(&values[i * PIECE..][..half.len()]);
             });
             *self = Self::Half(half);
         }

@@ -2,7 +2,7 @@
 
 use super::Table;
 use crate::elementwise::{silu_slope, silu1};
-use crate::simd::{Simd, multiversion};
+use crate::simd::{Simd, WIDE, multiversion};
 
 /// Pixels whose values are added in single precision before going on in double.
 const RUN: usize = 32;
@@ -53,6 +53,12 @@ multiversion! {
 #[inline(always)]
 fn apply_body<S: Simd>(s: S, table: Table, silu: bool, x: &[f32], y: &mut [f32]) {
     let c = table.mean.len();
+    if silu && c.is_multiple_of(WIDE) {
+        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+            pixel(s, (table.mean, table.gain, table.offset), x, y);
+        }
+        return;
+    }
     // Whole runs go through the activation, since few channels are no long loop.
     for (x, y) in x.chunks(c * RUN).zip(y.chunks_mut(c * RUN)) {
         affine(s, &table, x, y);
@@ -61,6 +67,15 @@ fn apply_body<S: Simd>(s: S, table: Table, silu: bool, x: &[f32], y: &mut [f32])
                 *y = silu1(s, *y);
             }
         }
+    }
+}
+
+/// `y` of a pixel of whole vectors, with SiLU: nothing is written between the affine map and the activation.
+#[inline(always)]
+fn pixel<S: Simd>(s: S, (mean, gain, offset): (&[f32], &[f32], &[f32]), x: &[f32], y: &mut [f32]) {
+    let tables = mean.iter().zip(gain).zip(offset);
+    for ((y, &x), ((&mean, &gain), &offset)) in y.iter_mut().zip(x).zip(tables) {
+        *y = silu1(s, s.fma1(x - mean, gain, offset));
     }
 }
 
@@ -108,6 +123,16 @@ fn slopes_body<S: Simd>(
     let (first, second) = scratch.split_at_mut(c);
     let (first_sums, second_sums) = sums.split_at_mut(c);
     for ((x, g), du) in x.chunks(c * RUN).zip(g.chunks(c * RUN)).zip(du.chunks_mut(c * RUN)) {
+        if silu && c.is_multiple_of(WIDE) {
+            first.fill(0.0);
+            second.fill(0.0);
+            for ((x, g), du) in x.chunks_exact(c).zip(g.chunks_exact(c)).zip(du.chunks_exact_mut(c)) {
+                pixel_slope(s, (table.mean, table.gain, table.offset), [x, g], du, first, second);
+            }
+            drain(first, first_sums);
+            drain(second, second_sums);
+            continue;
+        }
         if silu {
             affine(s, &table, x, du);
             for (du, &g) in du.iter_mut().zip(g) {
@@ -133,14 +158,49 @@ fn slopes_body<S: Simd>(
     }
 }
 
+/// `du` of a pixel of whole vectors, with SiLU, and what it adds to the sums of `du` and of `du (x - mean)`.
+#[inline(always)]
+fn pixel_slope<S: Simd>(
+    s: S,
+    (mean, gain, offset): (&[f32], &[f32], &[f32]),
+    [x, g]: [&[f32]; 2],
+    du: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    let (tables, sums) = (mean.iter().zip(gain).zip(offset), first.iter_mut().zip(second));
+    for ((du, (&x, &g)), (((&mean, &gain), &offset), (first, second))) in
+        du.iter_mut().zip(x.iter().zip(g)).zip(tables.zip(sums))
+    {
+        let centred = x - mean;
+        *du = g * silu_slope(s, s.fma1(centred, gain, offset));
+        *first += *du;
+        *second = s.fma1(*du, centred, *second);
+    }
+}
+
 multiversion! {
-    /// Turns `du` into `dx = du gain + (x - mean) slope + offset`.
-    pub(super) fn finish(table: Table, slope: &[f32], x: &[f32], dx: &mut [f32]) => finish_body
+    /// Turns `du` into `dx = du gain + (x - mean) slope + offset`, plus `onto` if it is not empty.
+    pub(super) fn finish(table: Table, slope: &[f32], x: &[f32], onto: &[f32], dx: &mut [f32]) => finish_body
 }
 
 #[inline(always)]
-fn finish_body<S: Simd>(s: S, table: Table, slope: &[f32], x: &[f32], dx: &mut [f32]) {
+fn finish_body<S: Simd>(s: S, table: Table, slope: &[f32], x: &[f32], onto: &[f32], dx: &mut [f32]) {
     let c = table.mean.len();
+    if !onto.is_empty() {
+        for ((dx, x), onto) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(onto.chunks_exact(c)) {
+            lanes(
+                s,
+                [x, table.mean, table.gain, table.offset, slope, onto],
+                dx,
+                |s, [x, mean, gain, offset, slope, onto], du| {
+                    s.add(s.fma(du, gain, s.fma(s.sub(x, mean), slope, offset)), onto)
+                },
+                |[x, mean, gain, offset, slope, onto], du| s.fma1(du, gain, s.fma1(x - mean, slope, offset)) + onto,
+            );
+        }
+        return;
+    }
     for (dx, x) in dx.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
         lanes(
             s,

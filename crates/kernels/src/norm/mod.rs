@@ -128,6 +128,37 @@ pub fn group_norm_vjp(
     dx: &mut [f32],
     parameters: bool,
 ) -> Option<GroupNormGrads> {
+    let sums = input_grad(norm, x, moments, tail, g, &[], dx);
+    let block_sums = norm.blocks_per_sample() * 2 * norm.channels;
+    let totals = || sums.chunks_exact(block_sums).map(|sums| sums[..2 * norm.channels].split_at(norm.channels));
+    parameters.then(|| norm.parameter_grads(totals, tail, dx))
+}
+
+/// The gradient of `x` as [`group_norm_vjp`] computes it, plus `onto`: what reaches `x` on another way, past the normalisation.
+pub fn group_norm_vjp_onto(
+    norm: &GroupNorm,
+    x: &[f32],
+    moments: &[Moments],
+    tail: &Tail,
+    g: &[f32],
+    onto: &[f32],
+    dx: &mut [f32],
+) {
+    assert_eq!(onto.len(), x.len(), "another gradient of x");
+    input_grad(norm, x, moments, tail, g, onto, dx);
+}
+
+/// Writes the gradient of `x`, plus `onto` if it is not empty. Of each sample's sums the first `[2][channel]` are those of its
+/// pixels, of `du` and of `du xhat`.
+fn input_grad(
+    norm: &GroupNorm,
+    x: &[f32],
+    moments: &[Moments],
+    tail: &Tail,
+    g: &[f32],
+    onto: &[f32],
+    dx: &mut [f32],
+) -> Vec<f64> {
     norm.check(x, tail);
     assert!(x.len() == g.len() && dx.len() == x.len());
     let (c, per_sample) = (norm.channels, norm.blocks_per_sample());
@@ -160,10 +191,10 @@ pub fn group_norm_vjp(
         let (table, slope) = norm.table(&tables, i / per_sample);
         // SAFETY: as above; those tasks are done.
         let dx = unsafe { shared.slice(block.start, block.len()) };
-        block::finish(table, slope, &x[block], dx);
+        let onto = if onto.is_empty() { onto } else { &onto[block.clone()] };
+        block::finish(table, slope, &x[block], onto, dx);
     });
-    let totals = || sums.chunks_exact(per_sample * 2 * c).map(|sums| sums[..2 * c].split_at(c));
-    parameters.then(|| norm.parameter_grads(totals, tail, dx))
+    sums
 }
 
 impl GroupNorm {

@@ -48,14 +48,22 @@ impl Conv2d {
         self.run(x, Some(residual))
     }
 
+    fn padding(&self) -> usize {
+        self.weight.dims()[2] / 2
+    }
+
+    /// The packed weights for pictures with these sides; `None` unless frozen.
+    pub(super) fn packed(&self, sides: [usize; 2]) -> Option<PackedConv> {
+        let make = || PackedConv::new(self.weight.val(), Some(self.bias.val()), self.stride, self.padding(), sides);
+        self.packing.get(sides, make)
+    }
+
     fn run(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
-        let padding = self.weight.dims()[2] / 2;
         let [_, height, width, _] = x.dims();
-        let make = || PackedConv::new(self.weight.val(), Some(self.bias.val()), self.stride, padding, [height, width]);
-        if let Some(packed) = self.packing.get([height, width], make) {
+        if let Some(packed) = self.packed([height, width]) {
             return ops::conv2d_frozen(x, &packed, residual);
         }
-        let y = ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, padding);
+        let y = ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding());
         match residual {
             Some(residual) => residual + y,
             None => y,

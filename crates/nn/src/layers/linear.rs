@@ -41,19 +41,22 @@ impl Linear {
         self.packing = Packing::frozen();
     }
 
+    /// The packed weights; `None` unless frozen.
+    pub(super) fn packed(&self) -> Option<PackedConv> {
+        self.packing.get([1, 1], || PackedConv::linear(self.weight.val(), self.bias.as_ref().map(Param::val)))
+    }
+
     /// `[rows, c_in]` to `[rows, c_out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let bias = || self.bias.as_ref().map(Param::val);
-        match self.packing.get([1, 1], || PackedConv::linear(self.weight.val(), bias())) {
+        match self.packed() {
             Some(packed) => ops::linear_frozen(x, &packed),
-            None => ops::linear(x, self.weight.val(), bias()),
+            None => ops::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val)),
         }
     }
 
     /// [`Self::forward_sequence`] plus `residual`, shaped as the result.
     pub fn forward_onto(&self, x: Tensor<3>, residual: Tensor<3>) -> Tensor<3> {
-        let bias = || self.bias.as_ref().map(Param::val);
-        match self.packing.get([1, 1], || PackedConv::linear(self.weight.val(), bias())) {
+        match self.packed() {
             Some(packed) => {
                 // A row is a picture of one pixel.
                 let ([b, l, c], [.., c_out]) = (x.dims(), residual.dims());

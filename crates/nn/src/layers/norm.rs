@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::Init;
-use crate::ops::{self, GroupNormTail};
+use crate::ops::{self, GroupNormTail, NormWeights};
 
 const EPS: f64 = 1e-5;
 
@@ -23,6 +23,11 @@ impl GroupNorm {
     /// `groups` must divide `channels`.
     pub fn new(channels: usize, groups: usize, init: &Init) -> Self {
         Self { weight: init.constant([channels], 1.0), bias: init.constant([channels], 0.0), groups }
+    }
+
+    /// The weights as blocks take them.
+    pub(super) fn weights(&self) -> NormWeights {
+        NormWeights { weight: self.weight.val(), bias: self.bias.val(), groups: self.groups, eps: EPS }
     }
 
     /// The normalised input with what follows it. // [batch, height, width, channels]

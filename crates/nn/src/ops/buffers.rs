@@ -1,18 +1,21 @@
 //! Memory of large results, used again.
 //!
 //! Results of layers on large images are given back to the system when they are freed and cleared by it when the next one is
-//! made: that took a tenth of a network's time. Here a few are kept for results of about the same size.
+//! made: that took a tenth of a network's time. Here some are kept for results of about the same size.
 
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
 use vipaint_kernels::zeros;
 
 /// The least buffer worth keeping, in values.
-const LEAST: usize = 1 << 14;
+const LEAST: usize = 1 << 10;
 /// Values that are kept at most.
 const MOST: usize = 1 << 25;
+/// Buffers that are kept at most: they are looked through one by one.
+const COUNT: usize = 512;
 
 static KEPT: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
 
@@ -23,7 +26,7 @@ pub(super) fn take(len: usize) -> Vec<f32> {
         let fits = |buffer: &Vec<f32>| (len..=len + len / 8).contains(&buffer.len());
         if let Some(i) = kept.iter().rposition(fits) {
             let mut buffer = kept.remove(i);
-            buffer.truncate(len);
+            buffer.truncate(len); // the rest stays in its capacity
             return buffer;
         }
     }
@@ -31,20 +34,43 @@ pub(super) fn take(len: usize) -> Vec<f32> {
 }
 
 /// Keeps a buffer, and lets go of those kept longest if they become too much.
-fn give(buffer: Vec<f32>) {
+fn give(mut buffer: Vec<f32>) {
+    // As long as it was made: one that shrank with each smaller result it served would soon serve none.
+    buffer.resize(buffer.capacity(), 0.0);
     if !(LEAST..=MOST).contains(&buffer.len()) {
         return;
     }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.push(buffer);
-    let mut total: usize = kept.iter().map(Vec::len).sum();
+    let (mut count, mut total) = (kept.len(), kept.iter().map(Vec::len).sum::<usize>());
     let let_go = kept.iter().take_while(|buffer| {
-        let too_much = total > MOST;
-        total -= buffer.len();
+        let too_much = total > MOST || count > COUNT;
+        (count, total) = (count - 1, total - buffer.len());
         too_much
     });
     let count = let_go.count();
     kept.drain(..count);
+}
+
+/// `len` arbitrary values for an intermediate result.
+pub(super) fn scratch(len: usize) -> Scratch {
+    Scratch(Buffer(take(len)))
+}
+
+/// Values that go back to the others.
+pub(super) struct Scratch(Buffer);
+
+impl Deref for Scratch {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0.0
+    }
 }
 
 /// The values as the storage of a tensor, which gives them back.
@@ -99,6 +125,9 @@ mod tests {
         let again = take(size - 10);
         assert!(again.as_ptr() == place && again.len() == size - 10 && again.iter().all(|&x| x == 7.0));
         drop(storage(again));
+        let whole = take(size);
+        assert!(whole.as_ptr() == place, "a buffer that served a smaller result serves its own size again");
+        drop(storage(whole));
         let smaller = take(size / 2);
         assert!(smaller.as_ptr() != place, "half of a buffer would be wasted");
         for _ in 0..3 {

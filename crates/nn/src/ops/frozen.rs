@@ -2,11 +2,12 @@
 
 use super::flex::{dense, filled, into_dense, on_flex};
 use super::{convolution::output_shape, reference};
+use crate::device::is_cpu;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, TensorMetadata, backend_extension, tensor::FloatTensor};
-use burn::tensor::{Shape, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use burn_flex::FlexTensor;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -40,7 +41,53 @@ fn values(data: &TensorData) -> Cow<'_, [f32]> {
     data.as_slice().map_or_else(|_| Cow::Owned(data.iter::<f32>().collect()), Cow::Borrowed)
 }
 
+/// Weights and bias in PyTorch's order, to be kept on a (plain) device.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// `[c_out, c_in, kernel, kernel]`, or `[c_out, c_in]` of a linear map.
+    pub weight: &'a [f32],
+    /// `[c_out]`.
+    pub bias: Option<&'a [f32]>,
+    /// Where they will be.
+    pub device: &'a Device,
+    /// Whether weights are rounded to half precision, arithmetic in single precision still; on other devices than the CPU they stay
+    /// as they are.
+    pub half: bool,
+}
+
 impl PackedConv {
+    /// [`Self::new`] from values that need be in memory only as long as this takes; `kernel` is its side.
+    ///
+    /// # Panics
+    /// If there are more or fewer values than the sizes say.
+    pub fn from_values(
+        values: Values<'_>,
+        [c_out, c_in, kernel]: [usize; 3],
+        stride: usize,
+        padding: usize,
+        [height, width]: [usize; 2],
+    ) -> Self {
+        let conv = Conv { height, width, c_in, c_out, kernel, stride, padding };
+        if is_cpu(values.device) {
+            let none = if values.bias.is_none() { vec![0.0; c_out] } else { Vec::new() };
+            let bias = values.bias.unwrap_or(&none);
+            let make = if values.half { Frozen::halved } else { Frozen::new };
+            return Self(Inner::Kernels(Arc::new(make(&conv, values.weight, bias))));
+        }
+        let tensor = |values: &[f32], shape: &[usize]| TensorData::new(values.to_vec(), shape.to_vec());
+        let weight = Tensor::from_data(tensor(values.weight, &[c_out, c_in, kernel, kernel]), values.device);
+        let bias = values.bias.map(|bias| Tensor::from_data(tensor(bias, &[c_out]), values.device));
+        Self::pack(weight, bias, conv)
+    }
+
+    /// [`Self::linear`] likewise.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn linear_from_values(values: Values<'_>, [c_out, c_in]: [usize; 2]) -> Self {
+        Self::from_values(values, [c_out, c_in, 1], 1, 0, [1, 1])
+    }
+
     /// Packs the arguments of [`super::conv2d`] for images with `[height, width]` `sides`.
     pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: usize, sides: [usize; 2]) -> Self {
         let [c_out, c_in, kernel, _] = weight.dims();
@@ -72,16 +119,6 @@ impl PackedConv {
             Inner::Kernels(frozen) => Inner::Kernels(Arc::new(Arc::unwrap_or_clone(frozen).after_upsampling())),
             Inner::Tensors(tensors) => Inner::Tensors(Box::new(Tensors { doubled: true, ..*tensors })),
         })
-    }
-
-    /// The same weights rounded to half precision, arithmetic in single precision still; on other backends than the CPU's
-    /// they stay as they are.
-    #[must_use]
-    pub fn halved(self) -> Self {
-        match self.0 {
-            Inner::Kernels(frozen) => Self(Inner::Kernels(Arc::new(Arc::unwrap_or_clone(frozen).halved()))),
-            tensors @ Inner::Tensors(_) => Self(tensors),
-        }
     }
 
     /// The layer of the kernels, where they run.

@@ -15,7 +15,9 @@ mod elementwise;
 mod external;
 mod flex;
 mod frozen;
+mod fused;
 mod gate;
+mod join;
 mod layer_norm;
 mod norm;
 mod recomputed;
@@ -25,7 +27,8 @@ pub use activated::linear_frozen_activated;
 pub use by_samples::by_samples;
 pub use composed::{add_channels, pad_end};
 pub use external::{External, external};
-pub use frozen::{PackedConv, conv2d_frozen, linear_frozen};
+pub use frozen::{PackedConv, Values, conv2d_frozen, linear_frozen};
+pub use fused::{FusedAttention, FusedResidual, NormWeights};
 pub use recomputed::{Segment, boundary, recomputed};
 pub use vipaint_kernels::Activation;
 
@@ -150,6 +153,14 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, heads: usize) -> Tens
         v.into_dispatch(),
         Attention { queries, keys, channels, heads },
     ))
+}
+
+/// The channels of `x` and then those of `y`: `[b, h, w, c]` and `[b, h, w, d]` to `[b, h, w, c + d]`.
+pub fn join(x: Tensor<4>, y: Tensor<4>) -> Tensor<4> {
+    if !on_flex(&x) {
+        return Tensor::cat(vec![x, y], 3);
+    }
+    Tensor::from_dispatch(<Dispatch as join::Join>::join(x.into_dispatch(), y.into_dispatch()))
 }
 
 /// Nearest-neighbour upsampling by two: `[b, h, w, c]` to `[b, 2 h, 2 w, c]`.

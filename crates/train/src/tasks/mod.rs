@@ -23,8 +23,13 @@ pub(crate) trait Task: Sync {
     /// Names and shapes of the weights.
     fn entries(&self) -> Vec<Entry>;
 
-    /// Weights to start from.
+    /// Random weights to start from.
     fn init(&self) -> Result<Vec<f32>>;
+
+    /// Weights to start from, out of the bytes of an exported file.
+    fn read(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+        Ok(vipaint_zoo::read_weights(bytes, &self.entries())?)
+    }
 
     /// Multiply-adds of a forward call on one picture.
     fn multiply_adds(&self) -> u64;

@@ -11,7 +11,7 @@ use vipaint_core::noise::stream;
 use vipaint_core::prior::{Autoencoder, Condition, Guidance};
 use vipaint_nn::layers::weights::{self, Entry};
 use vipaint_zoo::kl_autoencoder::{self, KlAutoencoder};
-use vipaint_zoo::text_unet::{Config, Header, TextUNet};
+use vipaint_zoo::text_unet::{self, Config, Header, TextUNet};
 use vipaint_zoo::{EdmScales, Parameterization};
 
 use super::{Shown, Task, pictures, split};
@@ -155,6 +155,18 @@ impl Task for TextPrior<'_> {
 
     fn init(&self) -> Result<Vec<f32>> {
         Ok(weights::gather(&self.header.network.init(&Device::flex(), self.recipe.seed)?))
+    }
+
+    /// Text encoder and denoiser; the file's autoencoder is left there.
+    fn read(&self, bytes: &[u8]) -> Result<Vec<f32>> {
+        let header = text_unet::header(bytes)?;
+        if header.network != self.header.network || header.autoencoder != self.header.autoencoder {
+            let problem = "network, vocabulary or autoencoder differ from the recipe's";
+            return Err(Error::Zoo(vipaint_zoo::Error::Header(problem.into())));
+        }
+        let mut values = vipaint_zoo::read_weights(bytes, &header.entries()?)?;
+        values.truncate(self.entries().iter().map(Entry::len).sum());
+        Ok(values)
     }
 
     fn multiply_adds(&self) -> u64 {

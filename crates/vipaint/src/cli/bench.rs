@@ -193,7 +193,7 @@ pub struct BenchOperators {
     #[arg(
         long,
         value_name = "LIST",
-        default_value = "vipaint k=1 resample_below=0 particles=0|4 zeta=1|2,dps zeta=2|6|20|60,pigdm scale=1|2"
+        default_value = "vipaint k=1 correction=search particles=4 zeta=0.5|1|1.5|2,dps zeta=2|6|20|60,pigdm scale=1|2"
     )]
     pub methods: String,
     /// Pictures of each class (the held-out set has 10).

@@ -44,13 +44,14 @@ pub struct Machine {
 pub enum Command {
     /// Complete an embedded picture with an embedded prior: a grid to look at, in seconds.
     Demo(Demo),
-    /// Complete the hidden part of a picture.
+    /// Complete the hidden part of a picture: by a fitted posterior, or where what is hidden is thin by guided paths without a fit.
     Inpaint(Inpaint),
-    /// Sharpen a blurred picture.
+    /// Sharpen a blurred picture, by guided paths without a fit (--set particles=0 fits).
     Deblur(Deblur),
-    /// Enlarge a picture.
+    /// Enlarge a picture, by guided paths without a fit (--set particles=0 fits).
     Upscale(Upscale),
-    /// Undo what a chain of operators did to a picture: blur, shrinking, JPEG, clipping, loss of colour.
+    /// Undo what a chain of operators did to a picture: blur, shrinking, JPEG, clipping, loss of colour; by guided paths without a
+    /// fit (--set particles=0 fits).
     Restore(Restore),
     /// Optimise the posterior of a picture once and keep it in a file.
     Fit(Fit),
@@ -251,7 +252,8 @@ pub struct Ask {
     /// A set of hyperparameters.
     #[arg(long, value_enum, default_value_t = Preset::Balanced)]
     pub preset: Preset,
-    /// Set a hyperparameter; may be repeated. A wrong key lists the right ones.
+    /// Set a hyperparameter; may be repeated. A wrong key lists the right ones. Whole pictures and thin holes are restored with
+    /// particles=4 and correction=search under a prior on pixels, unless one of them or something of a fit is set.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
     /// Noise of the known pixels in a range of [-1, 1]: gaussian:S, laplace:S, poisson:PEAK (photons at white) or none.

@@ -80,7 +80,13 @@ fn prepare(
     if settings.cfg_scale != 1.0 && condition == negative {
         eprintln!("warning: --cfg-scale changes nothing without --class or --prompt");
     }
-    let job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
+    let mut job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
+    // A fit alone is asked for where nothing is drawn.
+    if amount.is_some() && job.suit()? {
+        eprintln!(
+            "note: samples are guided, weighted paths, and nothing is fitted; --set particles=0 fits a posterior"
+        );
+    }
     tell_about(&job, amount)?;
     Ok(job)
 }

@@ -17,7 +17,8 @@ pub fn run(raw: cli::Train, session: &Session) -> Result<ExitCode> {
     let folder = raw.output.unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let options = Options { stop: session.interrupt.flag(), ..Options::default() };
     let mut progress = Progress::new();
-    train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &event)).map_err(|error| refuse(&error))?;
+    train(&recipe, &folder, &options, &mut |event| tell(&mut progress, &recipe, &event))
+        .map_err(|error| refuse(&error))?;
     progress.finish();
     let prior = folder.join(format!("{}.safetensors", recipe.name));
     let outcome = export(&folder, &prior).map_err(|error| refuse(&error))?;
@@ -37,14 +38,15 @@ pub fn run(raw: cli::Train, session: &Session) -> Result<ExitCode> {
     Ok(ExitCode::from(super::INTERRUPTED))
 }
 
-fn tell(progress: &mut Progress, event: &Event) {
+fn tell(progress: &mut Progress, recipe: &Recipe, event: &Event) {
     match event {
         Event::Started { parameters, images, .. } => {
             eprintln!(
                 "{parameters} weights; {}",
-                match images {
-                    0 => "from the start".to_string(),
-                    images => format!("going on after {images} pictures"),
+                match (images, &recipe.init) {
+                    (0, None) => "from the start".to_string(),
+                    (0, Some(file)) => format!("from the weights of {}", file.display()),
+                    (images, _) => format!("going on after {images} pictures"),
                 }
             );
         }

@@ -20,6 +20,17 @@ pub struct Workspace {
     notes: Vec<String>,
 }
 
+/// Squared distances of all pixels of a square picture to the nearest known one, along rows first (Saito and Toriwaki, 1994).
+fn distances(known: &[bool], side: usize) -> Vec<f64> {
+    let gap = |i: usize, j: usize| (i as f64 - j as f64).powi(2);
+    let nearest = |costs: &dyn Fn(usize) -> f64, at: usize| {
+        (0..side).map(|i| costs(i) + gap(i, at)).fold(f64::INFINITY, f64::min)
+    };
+    let cost = |y: usize, x: usize| if known[y * side + x] { 0.0 } else { f64::INFINITY };
+    let rows: Vec<f64> = (0..side * side).map(|i| nearest(&|x| cost(i / side, x), i % side)).collect();
+    (0..side * side).map(|i| nearest(&|y| rows[y * side + i % side], i / side)).collect()
+}
+
 /// Share of a pixel's area that must be known: all of it, or, if no pixel has that, half, or any of it.
 const COVERAGES: [f64; 3] = [1.0 - 1e-9, 0.5, 1e-9];
 
@@ -72,6 +83,18 @@ impl Workspace {
     /// The picture's values; those of unknown pixels are 0.
     pub fn values(&self) -> &[f32] {
         &self.values
+    }
+
+    /// Side of the prior's pictures.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Mean distance of hidden pixels to the nearest known one, in the prior's pixels; 0 if none is hidden.
+    pub fn hidden_depth(&self) -> f64 {
+        let squares = distances(&self.known, self.size);
+        let hidden: Vec<f64> = squares.into_iter().filter(|square| *square > 0.0).map(f64::sqrt).collect();
+        hidden.iter().sum::<f64>() / hidden.len().max(1) as f64
     }
 
     /// Which pixels are known, `[size, size]`.

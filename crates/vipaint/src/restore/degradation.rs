@@ -149,7 +149,12 @@ impl Degradation {
 
     /// Measured pictures may be cut only at multiples of this.
     pub(super) fn grid(&self) -> usize {
-        if self.steps.iter().any(|step| matches!(step, Step::Jpeg(_))) { 8 } else { 1 }
+        if self.rounds() { 8 } else { 1 }
+    }
+
+    /// Whether something was rounded coarsely.
+    pub(crate) fn rounds(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Jpeg(_)))
     }
 
     /// Whether the measured picture has lost its colours.

@@ -29,6 +29,15 @@ impl Preset {
         })
     }
 
+    /// VIPaint's options where data tell nearly all of a picture, see [`super::Settings::suit_near_data`].
+    pub(super) fn near_data(self) -> Sets {
+        match self {
+            Self::Fast => &[("particles", "4"), ("correction", "search"), ("path_steps", "20")],
+            Self::Best => &[("particles", "4"), ("correction", "search"), ("path_steps", "100")],
+            Self::Balanced | Self::PublishedLdm | Self::PublishedSd3 => &[("particles", "4"), ("correction", "search")],
+        }
+    }
+
     /// Whether it is for VIPaint only.
     pub(super) fn is_published(self) -> bool {
         matches!(self, Self::PublishedLdm | Self::PublishedSd3)

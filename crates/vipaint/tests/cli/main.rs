@@ -11,6 +11,7 @@ mod exec;
 mod good;
 #[cfg(feature = "hub")]
 mod hub;
+mod memory;
 mod pictures;
 mod pixel_checkpoints;
 mod portraits;

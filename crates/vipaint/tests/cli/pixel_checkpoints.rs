@@ -6,15 +6,11 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::setup::{QUICK, Said, Setup, half};
+use crate::setup::{QUICK, Setup, half, ok};
 
 fn fixture(name: &str) -> String {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../zoo/tests").join(name);
     path.to_str().unwrap().to_owned()
-}
-
-fn ok(said: &Said) {
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
 }
 
 /// Completes a picture under a prior; known pixels are the picture's own, and the hole is filled.

@@ -96,6 +96,35 @@ fn a_posterior_of_a_degraded_picture_draws_what_one_run_gives() {
     }
 }
 
+/// Without a word on a fit nothing is fitted where data tell nearly all: in a picture as a whole, and in a thin hole.
+#[test]
+fn near_data_paths_are_guided_unless_a_fit_is_asked_for() {
+    let setup = Setup::new();
+    setup.save("clean.png", &garment(8));
+    let stripes = |every| GrayImage::from_fn(8, 8, move |x, _| Luma([if x % every == 1 { 0 } else { 255 }]));
+    setup.save("thin.png", &stripes(4).into());
+    setup.save("thick.png", &GrayImage::from_fn(8, 8, |x, _| Luma([if x < 4 { 255 } else { 0 }])).into());
+    let options = ["--prior", "tiny.safetensors", "-n", "2", "--set", "refine_steps=2", "-o", "out"];
+    let blurred: &[&str] = &["deblur", "clean.png", "--kernel", "gaussian:1", "--simulate"];
+    let fit: &[&str] = &["--set", "iterations=1"];
+    let cases: [(&[&str], &[&str], bool); 5] = [
+        (blurred, &["--set", "path_steps=3"], true),
+        (blurred, fit, false),
+        (blurred, &["--set", "particles=0", "--set", "path_steps=3", "--preset", "fast"], false),
+        (&["inpaint", "clean.png", "--mask", "thin.png"], &["--set", "path_steps=3"], true),
+        (&["inpaint", "clean.png", "--mask", "thick.png"], fit, false),
+    ];
+    for (what, more, guided) in cases {
+        let said = setup.run(&[what, &options[..], more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        assert_eq!(said.stderr.contains("nothing is fitted"), guided, "{what:?} {more:?}: {}", said.stderr);
+        let used = &setup.json("out/report.json")["options"];
+        assert_eq!((used["particles"] == 4, used["correction"] == "search"), (guided, guided), "{what:?} {more:?}");
+        assert_eq!(setup.path("out/posterior.safetensors").exists(), !guided, "{what:?} {more:?}");
+        std::fs::remove_dir_all(setup.path("out")).unwrap();
+    }
+}
+
 #[test]
 fn credible_intervals_say_what_their_samples_allow() {
     let setup = Setup::new();

@@ -96,9 +96,14 @@ impl Setup {
     /// Runs it with the tiny prior and quick settings; it must succeed.
     pub fn quick(&self, arguments: &[&str]) -> Said {
         let said = self.run(&[arguments, &["--prior", "tiny.safetensors"], &QUICK].concat());
-        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        ok(&said);
         said
     }
+}
+
+/// It succeeded.
+pub fn ok(said: &Said) {
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
 }
 
 /// A mask that hides the right half.

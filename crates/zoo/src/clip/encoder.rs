@@ -81,10 +81,11 @@ fn projection(config: &Config, loader: &Loader<'_>) -> Result<Linear> {
 /// Rows of the tokens' table plus those of the positions'. // [1, length, width]
 fn embed(config: &Config, root: &Loader<'_>, ids: &[usize]) -> Result<Tensor<3>> {
     let ([token, position], width) = (tables(config), config.hidden_size);
-    let table = root.values("embeddings.token_embedding.weight", &token)?.unwrap_or_default();
     let mut x = root.values("embeddings.position_embedding.weight", &position)?.unwrap_or_default();
-    for (row, id) in x.chunks_exact_mut(width).zip(ids) {
-        row.iter_mut().zip(&table[id * width..]).for_each(|(x, token)| *x += token);
+    if let Some(table) = root.lent("embeddings.token_embedding.weight", &token)? {
+        for (row, id) in x.chunks_exact_mut(width).zip(ids) {
+            row.iter_mut().zip(&table[id * width..]).for_each(|(x, token)| *x += token);
+        }
     }
     Ok(Tensor::from_data(TensorData::new(x, [1, ids.len(), width]), root.device()))
 }

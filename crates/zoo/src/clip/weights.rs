@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Result, Source};
+use crate::{Result, Source, Values};
 
 /// Whose names a checkpoint uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +38,14 @@ impl Weights {
 
 impl Source for Weights {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.values(name, shape).map(Values::into_vec)
+    }
+
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'_>> {
         match &self.naming {
             Naming::Transformers { root, nested } => {
                 let name = if *nested { name } else { name.strip_prefix("text_model.").unwrap_or(name) };
-                self.source.tensor(&format!("{root}{name}"), shape)
+                self.source.values(&format!("{root}{name}"), shape)
             }
             Naming::OpenClip { root } => self.open_clip(root, name, shape),
         }
@@ -62,24 +66,25 @@ const PARTS: [(&str, &str); 9] = [
 ];
 
 impl Weights {
-    fn open_clip(&self, root: &str, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    fn open_clip(&self, root: &str, name: &str, shape: &[usize]) -> Result<Values<'_>> {
         let renamed = PARTS.iter().fold(name.to_owned(), |name, (from, to)| name.replacen(from, to, 1));
         let renamed = format!("{root}{renamed}");
         if name == "text_projection.weight" && shape.len() == 2 {
             // Kept as the factor on the right, `x P`.
             let (rows, columns) = (shape[0], shape[1]);
             let values = self.source.tensor(&format!("{root}text_projection"), &[columns, rows])?;
-            return Ok((0..rows * columns).map(|i| values[i % columns * rows + i / columns]).collect());
+            let turned = (0..rows * columns).map(|i| values[i % columns * rows + i / columns]);
+            return Ok(Values::from(turned.collect::<Vec<_>>()));
         }
         // Queries, keys and values come one after another in one tensor.
         for (part, map) in ["q_proj.", "k_proj.", "v_proj."].into_iter().enumerate() {
             if let Some((block, kind)) = renamed.split_once(map) {
                 let all = [&[3 * shape[0]], &shape[1..]].concat();
-                let values = self.source.tensor(&format!("{block}in_proj_{kind}"), &all)?;
+                let values = self.source.values(&format!("{block}in_proj_{kind}"), &all)?;
                 let count: usize = shape.iter().product();
-                return Ok(values[part * count..][..count].to_vec());
+                return Ok(values.part(part * count..(part + 1) * count));
             }
         }
-        self.source.tensor(&renamed, shape)
+        self.source.values(&renamed, shape)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::{Activation, silu};
+use vipaint_nn::ops::{Activation, join, silu};
 
 use super::Config;
 use super::blocks::Block;
@@ -142,8 +142,10 @@ impl Network for UNet {
             match step {
                 Decode::Block(block) => x = self.run(x, block, &embedding),
                 Decode::Onto(block) => {
-                    let parts = std::iter::once(x).chain(skips.pop()).collect();
-                    x = self.run(Tensor::cat(parts, 3), block, &embedding);
+                    if let Some(skip) = skips.pop() {
+                        x = join(x, skip);
+                    }
+                    x = self.run(x, block, &embedding);
                 }
                 Decode::Up => output = output.map(|output| self.filter.up(output)),
                 Decode::Out { norm, conv } => {

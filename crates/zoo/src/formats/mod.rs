@@ -168,27 +168,26 @@ impl Checkpoint {
 /// The weights of a network that has the names of its checkpoint.
 impl crate::Source for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize]) -> crate::Result<Vec<f32>> {
+        self.values(name, shape).map(crate::Values::into_vec)
+    }
+
+    fn values(&self, name: &str, shape: &[usize]) -> crate::Result<crate::Values<'_>> {
         self.get(name)?.weights(name, shape)
     }
 }
 
-impl TensorRef<'_> {
-    /// Its numbers as weights of this shape, called `name` in errors.
+impl<'a> TensorRef<'a> {
+    /// Its numbers as weights of this shape, called `name` in errors; borrowed from the file if they are there in single precision.
     ///
     /// # Errors
     /// When it has another shape or type, or values that are not finite.
-    pub fn weights(&self, name: &str, shape: &[usize]) -> crate::Result<Vec<f32>> {
+    pub fn weights(&self, name: &str, shape: &[usize]) -> crate::Result<crate::Values<'a>> {
         if self.shape() != shape {
             let (expected, got) = (shape.to_vec(), self.shape().to_vec());
             return Err(crate::Error::Shape { name: name.to_owned(), expected, got });
         }
-        let values = self.to_f32()?;
-        self.release();
-        if values.iter().all(|value| value.is_finite()) {
-            Ok(values)
-        } else {
-            Err(crate::Error::NotFinite(name.to_owned()))
-        }
+        let values = crate::Values::of(self.clone(), self.numbers()?);
+        if tensor::all_finite(&values) { Ok(values) } else { Err(crate::Error::NotFinite(name.to_owned())) }
     }
 }
 

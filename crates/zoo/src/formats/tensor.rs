@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::data::Data;
 use super::error::{FormatError, Result};
@@ -122,7 +123,7 @@ impl<'a> TensorRef<'a> {
     }
 
     /// Gives the memory back that reading it took; the file still has its numbers.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         self.file.release(self.range.clone());
     }
 
@@ -177,20 +178,55 @@ impl<'a> TensorRef<'a> {
     /// # Errors
     /// [`FormatError::Tensor`] for integers, which no weight is.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
+        self.numbers().map(Cow::into_owned)
+    }
+
+    /// [`Self::to_f32`], borrowed from the file where that is possible.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn numbers(&self) -> Result<Cow<'a, [f32]>> {
         let bytes = self.bytes();
-        Ok(match self.dtype() {
-            Dtype::F32 => numbers(&bytes, f32::from_le_bytes),
-            Dtype::F64 => numbers(&bytes, |b| f64::from_le_bytes(b) as f32),
-            Dtype::F16 => numbers(&bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => numbers(&bytes, |b| bf16::from_le_bytes(b).to_f32()),
+        Ok(Cow::Owned(match self.dtype() {
+            Dtype::F32 => match bytes {
+                Cow::Borrowed(bytes) if let Some(values) = in_place(bytes) => return Ok(Cow::Borrowed(values)),
+                bytes => converted(&bytes, f32::from_le_bytes),
+            },
+            Dtype::F64 => converted(&bytes, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F16 => converted(&bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::BF16 => converted(&bytes, |b| bf16::from_le_bytes(b).to_f32()),
             other => {
                 let problem = format!("holds {other:?}, not floating-point numbers");
                 return Err(FormatError::Tensor { name: self.name.to_owned(), problem });
             }
-        })
+        }))
     }
 }
 
-fn numbers<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|chunk| convert(*chunk)).collect()
+/// Numbers of a task.
+const PIECE: usize = 1 << 16;
+
+/// The bytes as the numbers they are, on little-endian machines and where they are aligned.
+fn in_place(bytes: &[u8]) -> Option<&[f32]> {
+    // SAFETY: any four bytes are an f32.
+    let (before, values, after) = unsafe { bytes.align_to::<f32>() };
+    (cfg!(target_endian = "little") && before.is_empty() && after.is_empty()).then_some(values)
+}
+
+/// Numbers of `N` bytes, by all threads.
+fn converted<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
+    let numbers = bytes.as_chunks::<N>().0;
+    let mut values = vec![0.0; numbers.len()];
+    let pieces = values.par_chunks_mut(PIECE).zip(numbers.par_chunks(PIECE));
+    pieces.for_each(|(values, numbers)| {
+        values.iter_mut().zip(numbers).for_each(|(value, number)| *value = convert(*number));
+    });
+    values
+}
+
+/// Whether no number is infinite or none, as found by all threads.
+pub(super) fn all_finite(values: &[f32]) -> bool {
+    // The largest exponent is that of what is not finite; without a branch for each value.
+    let exponents = |piece: &[f32]| piece.iter().fold(0, |most, value| (value.to_bits() & 0x7f80_0000).max(most));
+    values.par_chunks(PIECE).all(|piece| exponents(piece) < 0x7f80_0000)
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vipaint_core::prior::{Condition, Context};
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
 use vipaint_nn::layers::sinusoids;
-use vipaint_nn::ops::{Activation, average_pool2, silu, upsample2};
+use vipaint_nn::ops::{Activation, average_pool2, join, silu, upsample2};
 
 use super::Config;
 use super::transformer::SpatialTransformer;
@@ -201,7 +201,7 @@ impl Network for UNet {
         h = run(h, &self.middle);
         for row in &self.output {
             if let Some(skip) = skips.pop() {
-                h = Tensor::cat(vec![h, skip], 3);
+                h = join(h, skip);
             }
             h = run(h, row);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::formats::{Mismatch, TensorRef};
-use crate::{Error, Inventory, Result, Source};
+use crate::{Error, Inventory, Result, Source, Values};
 
 /// Tensors by the names that networks ask for.
 #[derive(Debug, Default)]
@@ -71,6 +71,8 @@ impl<'a> Table<'a> {
                 let start = bytes.len().saturating_sub(PIECE) / (PIECES - 1) * piece;
                 hash.update(&bytes[start..(start + PIECE).min(bytes.len())]);
             }
+            // The system maps much more than it was asked for.
+            tensor.release();
         }
         crate::weights_file::short_hash(hash.finalize())
     }
@@ -78,6 +80,10 @@ impl<'a> Table<'a> {
 
 impl Source for Table<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        self.values(name, shape).map(Values::into_vec)
+    }
+
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'_>> {
         match self.rows.get(name) {
             Some(tensor) => tensor.weights(name, shape),
             None => Err(Error::Missing(vec![name.to_owned()])),

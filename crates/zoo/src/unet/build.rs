@@ -63,7 +63,7 @@ pub(super) fn network(config: &Config, init: &mut Init) -> Result<UNet> {
     let norm = GroupNorm::new(finest, finest / g, init);
     let out = Conv2d::zero(finest, depth, 3, init);
     let config = config.clone();
-    let by_samples = false;
+    let (packed, by_samples) = (false, false);
     Ok(UNet {
         time_in,
         class,
@@ -78,6 +78,7 @@ pub(super) fn network(config: &Config, init: &mut Init) -> Result<UNet> {
         norm,
         out,
         config,
+        packed,
         by_samples,
     })
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod network;
+mod outputs;
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,7 @@ impl Config {
             values.extend(loader.values(&entry.name, &entry.shape)?.unwrap_or_default());
         }
         if values.is_empty() {
+            loader.outputs(self.outputs());
             return Ok(blank); // only the list is made
         }
         let mut network = weights::scatter(blank, &values, loader.device());

@@ -6,7 +6,7 @@ use vipaint_core::prior::Condition;
 use vipaint_nn::layers::{
     AttentionBlock, Conv2d, CrossAttentionBlock, GroupNorm, Linear, ResidualBlock, from_patches, sinusoids, to_patches,
 };
-use vipaint_nn::ops::{GroupNormTail, by_samples, silu, upsample2};
+use vipaint_nn::ops::{GroupNormTail, by_samples, join, silu, upsample2};
 
 use super::Config;
 use crate::Network;
@@ -82,6 +82,9 @@ pub struct UNet {
     pub(super) out: Conv2d,
     #[module(skip)]
     pub(super) config: Config,
+    /// Whether the weights are constant.
+    #[module(skip)]
+    pub(super) packed: bool,
     /// Whether each thread runs the whole network on some of the samples.
     #[module(skip)]
     pub(super) by_samples: bool,
@@ -111,7 +114,7 @@ impl UNet {
             cross.pack();
         }
         self.mid_out.pack();
-        self.by_samples = self.num_params() <= SMALL;
+        (self.packed, self.by_samples) = (true, self.num_params() <= SMALL);
     }
 
     /// `silu(W_2 silu(W_1 sinusoids(scale t) + class))`. // [batch, embedding]
@@ -147,7 +150,9 @@ impl UNet {
     }
 
     fn run(&self, x: Tensor<4>, time: &[f64], classes: &[Option<usize>], tokens: Option<&Tensor<3>>) -> Tensor<4> {
-        let embedding = self.embed(time, classes, &x.device());
+        // Constant where the weights are: on the plain device, it is no part of a graph.
+        let device = if self.packed { x.device().without_autodiff() } else { x.device() };
+        let embedding = self.embed(time, classes, &device);
         let mut h = self.stem.forward(to_patches(x, self.config.patch));
         let mut skips = Vec::new();
         for level in &self.down {
@@ -169,7 +174,7 @@ impl UNet {
             }
             for stage in &level.stages {
                 if let Some(skip) = skips.pop() {
-                    h = Tensor::cat(vec![h, skip], 3);
+                    h = join(h, skip);
                 }
                 h = stage.forward(h, &embedding, tokens);
             }

@@ -108,14 +108,6 @@ impl Winograd {
         run(self.image, self.tile.adjoint(), factor, doubled, g, None, false, dx);
     }
 
-    /// Rounds the packed weights to half precision.
-    pub fn halve(&mut self) {
-        self.weights.halve();
-        if let Some(adjoint) = &mut self.adjoint {
-            adjoint.halve();
-        }
-    }
-
     /// Bytes that the packed weights take.
     pub fn bytes(&self) -> usize {
         self.weights.bytes() + self.adjoint.as_ref().map_or(0, Weights::bytes)

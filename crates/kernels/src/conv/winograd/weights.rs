@@ -70,11 +70,6 @@ impl Weights {
         self.values.into_place()
     }
 
-    /// Rounds them to half precision.
-    pub fn halve(&mut self) {
-        self.values.halve();
-    }
-
     pub fn bytes(&self) -> usize {
         self.values.bytes()
     }

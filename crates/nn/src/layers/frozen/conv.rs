@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::ops::{self, PackedConv};
+use crate::ops::{self, PackedConv, Values};
 
 /// Where a convolution sees zeros around its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,33 +16,27 @@ pub enum Padding {
 /// [`ops::conv2d`] for pictures of one size.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    packed: PackedConv,
+    pub(super) packed: PackedConv,
     padding: Padding,
 }
 
 impl Conv2d {
-    /// `weight` is `[c_out, c_in, k, k]` with an odd kernel, `bias` `[c_out]`, `sides` the height and width of the input.
-    pub fn new(weight: Tensor<4>, bias: Option<Tensor<1>>, stride: usize, padding: Padding, sides: [usize; 2]) -> Self {
-        let packed = match padding {
-            Padding::Same => {
-                let half = weight.dims()[2] / 2;
-                PackedConv::new(weight, bias, stride, half, sides)
-            }
-            Padding::End => PackedConv::new(weight, bias, stride, 0, sides.map(|side| side + 1)),
+    /// `shape` is `[c_out, c_in, k]` of weights with an odd kernel, `sides` the height and width of the input.
+    ///
+    /// # Panics
+    /// If there are more or fewer values than that.
+    pub fn new(values: Values<'_>, shape: [usize; 3], stride: usize, padding: Padding, sides: [usize; 2]) -> Self {
+        let (zeros, sides) = match padding {
+            Padding::Same => (shape[2] / 2, sides),
+            Padding::End => (0, sides.map(|side| side + 1)),
         };
-        Self { packed, padding }
+        Self { packed: PackedConv::from_values(values, shape, stride, zeros, sides), padding }
     }
 
     /// See [`PackedConv::after_upsampling`].
     #[must_use]
     pub fn after_upsampling(self) -> Self {
         Self { packed: self.packed.after_upsampling(), ..self }
-    }
-
-    /// See [`PackedConv::halved`].
-    #[must_use]
-    pub fn halved(self) -> Self {
-        Self { packed: self.packed.halved(), ..self }
     }
 
     /// `[batch, height, width, c_in]` to `[batch, height / stride, width / stride, c_out]`.

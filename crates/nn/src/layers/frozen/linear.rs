@@ -2,24 +2,21 @@
 
 use burn::tensor::Tensor;
 
-use crate::ops::{self, Activation, PackedConv};
+use crate::ops::{self, Activation, PackedConv, Values};
 
 /// `y = x W^T + b`, [`ops::linear`].
 #[derive(Clone, Debug)]
 pub struct Linear {
-    packed: PackedConv,
+    pub(super) packed: PackedConv,
 }
 
 impl Linear {
-    /// `weight` is `[c_out, c_in]`, `bias` `[c_out]`.
-    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { packed: PackedConv::linear(weight, bias) }
-    }
-
-    /// See [`PackedConv::halved`].
-    #[must_use]
-    pub fn halved(self) -> Self {
-        Self { packed: self.packed.halved() }
+    /// `shape` is `[c_out, c_in]`.
+    ///
+    /// # Panics
+    /// If there are more or fewer values than that.
+    pub fn new(values: Values<'_>, shape: [usize; 2]) -> Self {
+        Self { packed: PackedConv::linear_from_values(values, shape) }
     }
 
     /// `[rows, c_in]` to `[rows, c_out]`.

@@ -8,9 +8,11 @@ mod conv;
 mod feed_forward;
 mod linear;
 mod norm;
+mod residual;
 
 pub use attention::Attention;
 pub use conv::{Conv2d, Padding};
 pub use feed_forward::FeedForward;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
+pub use residual::Residual;

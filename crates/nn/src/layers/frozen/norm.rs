@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::ops::{self, GroupNormTail};
+use crate::ops::{self, GroupNormTail, NormWeights};
 
 /// Group normalisation, [`ops::group_norm`].
 #[derive(Clone, Debug)]
@@ -18,6 +18,11 @@ pub struct GroupNorm {
 }
 
 impl GroupNorm {
+    /// The weights as blocks take them.
+    pub(super) fn weights(&self) -> NormWeights {
+        NormWeights { weight: self.weight.clone(), bias: self.bias.clone(), groups: self.groups, eps: self.eps }
+    }
+
     /// The normalised input with what follows it. // [batch, height, width, channels]
     pub fn forward(&self, x: Tensor<4>, tail: GroupNormTail) -> Tensor<4> {
         ops::group_norm(x, self.groups, self.weight.clone(), self.bias.clone(), self.eps, tail)

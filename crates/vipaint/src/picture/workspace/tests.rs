@@ -108,3 +108,35 @@ fn a_pixel_is_known_only_if_all_of_it_is() {
     let work = Workspace::new(picture, mask, 1, 2, None, "picture").expect("it is grey");
     assert_eq!(work.known(), [false, true, true, true]);
 }
+
+/// Distances against a search over all pairs, and what counts as thin: LaMa's thin strokes do, its thick ones and what protocols hide in
+/// one piece do not.
+#[test]
+fn the_depth_of_holes() {
+    let side = 32;
+    for protocol in vipaint_core::operator::PROTOCOLS {
+        let mut depths = Vec::new();
+        for seed in 0..4 {
+            let known: Vec<bool> = protocol.mask([1, side, side], seed).into_iter().map(|known| known > 0.0).collect();
+            let squares = distances(&known, side);
+            let brute = |i: usize| {
+                let square = |j: usize| {
+                    (i % side).abs_diff(j % side).pow(2) as f64 + (i / side).abs_diff(j / side).pow(2) as f64
+                };
+                (0..side * side).filter(|j| known[*j]).map(square).fold(f64::INFINITY, f64::min)
+            };
+            assert!((0..side * side).step_by(7).all(|i| squares[i] == brute(i)), "{} {seed}", protocol.name);
+            let hidden: Vec<f64> = squares.into_iter().filter(|square| *square > 0.0).map(f64::sqrt).collect();
+            depths.push(hidden.iter().sum::<f64>() / hidden.len() as f64 / side as f64);
+        }
+        let thin = depths.iter().all(|depth| *depth < crate::scene::THIN);
+        let thick = depths.iter().all(|depth| *depth > crate::scene::THIN);
+        match protocol.name {
+            "thin" | "lines" | "grid" => assert!(thin, "{}: {depths:?}", protocol.name),
+            "half" | "box" | "centre" | "expand" | "rotated" | "rectangles" => {
+                assert!(thick, "{}: {depths:?}", protocol.name);
+            }
+            _ => {}
+        }
+    }
+}

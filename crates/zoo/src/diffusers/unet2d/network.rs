@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use vipaint_core::prior::Condition;
 use vipaint_nn::layers::frozen::{Conv2d, GroupNorm, Linear};
-use vipaint_nn::ops::{Activation, silu};
+use vipaint_nn::ops::{Activation, join, silu};
 
 use super::Config;
 use crate::Network;
@@ -124,8 +124,10 @@ impl Network for UNet {
         }
         h = run(h, &self.middle);
         for row in &self.up {
-            let parts = std::iter::once(h).chain(skips.pop()).collect();
-            h = run(Tensor::cat(parts, 3), row);
+            if let Some(skip) = skips.pop() {
+                h = join(h, skip);
+            }
+            h = run(h, row);
         }
         self.conv_out.forward(self.norm.forward_silu(h)).permute([0, 3, 1, 2])
     }
