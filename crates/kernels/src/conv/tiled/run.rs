@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
                             sums.as_mut_ptr(),
                             group > 0,
                         );
-                    };
+                    }
                     if at_once {
                         finish(number, sums);
                     }
