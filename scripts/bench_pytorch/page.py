@@ -86,7 +86,7 @@ def text(results):
         parts += [
             "## 3x3 convolutions",
             "Billions of multiply-adds a second as direct summation counts them"
-            + (", and their share of the measured peak (more than 100 % is Winograd's algorithm)" if peak else "")
+            + (", and their share of the measured peak (of vectors' instructions; more than 100 % is Winograd's algorithm, or tile registers)" if peak else "")
             + ": first forward, then forward and vector-Jacobian product.",
             body,
             f"Load average while measuring up to {load:.1f}; largest difference of the results {gap:.0e} of their root mean square.",
