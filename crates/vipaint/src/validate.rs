@@ -6,6 +6,7 @@ use vipaint::save::Folder;
 use vipaint::{Amount, Error, Preset, Result, Settings, memory, parse_noise, picture, priors};
 
 use vipaint_core::operator::Shrink;
+use vipaint_kernels::Version;
 
 use crate::cli;
 
@@ -89,6 +90,16 @@ pub fn writable(option: &str, path: &Path) -> Result<Folder> {
 
 /// Sets the number of threads.
 pub fn machine(raw: &cli::Machine) -> Result<()> {
+    if let Ok(version) = std::env::var(Version::VARIABLE)
+        && Version::named(&version).is_none()
+    {
+        let problem = format!("there are no kernels {version:?}");
+        return Err(Error::usage(
+            Version::VARIABLE,
+            problem,
+            "known: portable, avx2, avx512, amx; the processor's best if unset",
+        ));
+    }
     if let Some(gib) = raw.memory {
         if !(gib > 0.0 && gib <= 1e6) {
             return Err(Error::usage(

@@ -101,12 +101,22 @@ impl Version {
         Self::ALL.into_iter().filter(move |&version| version <= best)
     }
 
+    /// The environment variable that names the version to use at most, see [`Self::named`].
+    pub const VARIABLE: &str = "VIPAINT_KERNELS";
+
+    /// `portable`, `avx2`, `avx512` or `amx`.
+    pub fn named(name: &str) -> Option<Self> {
+        let names = ["portable", "avx2", "avx512", "amx"];
+        Self::ALL.into_iter().zip(names).find(|(_, known)| *known == name).map(|(version, _)| version)
+    }
+
     /// The one in use: the fastest, unless it was limited.
     #[inline]
     pub fn current() -> Self {
         match CURRENT.load(Ordering::Relaxed) {
             0 => {
-                let best = Self::detect();
+                let wanted = std::env::var(Self::VARIABLE).ok().and_then(|name| Self::named(&name));
+                let best = wanted.map_or_else(Self::detect, |wanted| wanted.min(Self::detect()));
                 // A limit that was set meanwhile stays.
                 match CURRENT.compare_exchange(0, best as u8 + 1, Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) => best,

@@ -71,3 +71,14 @@ fn what_has_no_other_device_says_so() {
         fails(&[&RUN[..], &["--prior", "exec:true", "--device", "wgpu"]].concat(), 2, "external program");
     }
 }
+
+#[test]
+fn the_kernels_can_be_chosen() {
+    let setup = Setup::new();
+    let run = |kernels: &str| setup.command(&["prior", "list"]).env("VIPAINT_KERNELS", kernels).output().unwrap();
+    assert!(run("portable").status.success());
+    let wrong = run("mmx");
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert_eq!(wrong.status.code(), Some(2), "{said}");
+    assert!(said.contains("VIPAINT_KERNELS") && said.contains("mmx") && said.contains("avx2"), "{said}");
+}
