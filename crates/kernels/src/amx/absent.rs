@@ -1,27 +1,13 @@
 //! What stands for the instructions where there are none: [`available`] says so, and nothing else is called.
 
+use super::{Ahead, Step};
+
 pub(crate) struct Tiles(());
 
 impl Tiles {
     pub(crate) fn new() -> Self {
         unreachable!("{NONE}")
     }
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Step {
-    pub left: usize,
-    pub right: usize,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    pub start: *const f32,
-    pub lines: usize,
-}
-
-impl Ahead {
-    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
 }
 
 const NONE: &str = "no processor for this program has tile registers";

@@ -29,12 +29,32 @@ use crate::memory::zeros;
 use crate::parallel::with_scratch;
 pub(crate) use pack::{BLOCK, Blocks, blocks_of};
 pub(crate) use put::{NOWHERE, put};
-pub(crate) use tiles::{Ahead, Step, Tiles, available, block, expand, split, turn};
+pub(crate) use tiles::{Tiles, available, block, expand, split, turn};
 
 /// Rows, terms and columns of a block: two tiles of 16 rows, or of 16 pairs of terms.
 pub(crate) const SIDE: usize = 32;
 /// Values of a cache line, at whose start tiles begin: with others each row would be read from two.
 pub(crate) const LINE: usize = 16;
+
+/// One of the products that a block sums: bytes from the start of each factor.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Step {
+    pub left: usize,
+    pub right: usize,
+}
+
+/// Memory that is wanted next: from `start` on, `lines` cache lines for each step.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    pub start: *const f32,
+    pub lines: usize,
+}
+
+impl Ahead {
+    /// None.
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
+}
 
 /// Lends `f` scratch memory at the start of a cache line.
 pub(crate) fn with_lines<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {

@@ -2,7 +2,7 @@
 //!
 //! Tile registers are named in `asm!` only, so the compiler has nothing in them.
 
-use super::{LINE, SIDE};
+use super::{Ahead, LINE, SIDE, Step};
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi128_si512, _mm512_castsi512_ps,
@@ -80,26 +80,6 @@ impl Drop for Tiles {
         // SAFETY: there is a configuration, and nobody uses the registers any more.
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
     }
-}
-
-/// One of the products that a block sums: bytes from the start of each factor.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Step {
-    pub left: usize,
-    pub right: usize,
-}
-
-/// Memory that is wanted next: from `start` on, `lines` cache lines for each step.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    pub start: *const f32,
-    pub lines: usize,
-}
-
-impl Ahead {
-    /// None.
-    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0 };
 }
 
 /// Adds up products of 32 rows, 32 terms and 32 columns, `sums[i][j] = (sums[i][j] +) sum_steps sum_k a[i][k] b[k][j]`.
