@@ -29,6 +29,10 @@ impl<'a> Rows<'a> {
         Self::new(data, data.len() / len, len, len)
     }
 
+    pub fn count(self) -> usize {
+        self.count
+    }
+
     pub fn part(self, rows: Range<usize>) -> Self {
         Self::new(&self.data[rows.start * self.stride..], rows.len(), self.len, self.stride)
     }
