@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::buffers::scratch;
+use super::super::buffers::take;
 use super::super::flex::{filled, on_flex};
 use super::super::frozen::{PackedConv, linear_frozen};
 use super::{Block, Kept, Norm, NormWeights, run};
@@ -103,11 +103,11 @@ impl Block for Residual {
         let Weights { norms: [norm_in, norm_out], conv_in, conv_out, skip } = &*self.weights;
         let mut moments = Vec::with_capacity(2);
         let h = filled(Shape::from([y.len()]), |h| {
-            let mut n = scratch(x.len());
+            let mut n = take(x.len());
             moments.push(group_norm(&norm_in.shape, x, &norm_in.tail(), &mut n));
             conv_in.apply(&n, false, h);
         });
-        let mut n = scratch(y.len());
+        let mut n = take(y.len());
         moments.push(group_norm(&norm_out.shape, h.storage(), &self.tail_out(), &mut n));
         match skip {
             Some(skip) => skip.apply(x, false, y),
@@ -120,13 +120,13 @@ impl Block for Residual {
     fn vjp(&self, x: &[f32], kept: &Kept, g: &[f32], dx: &mut [f32]) {
         let Weights { norms: [norm_in, norm_out], conv_in, conv_out, skip } = &*self.weights;
         let h = kept.values[0].storage();
-        let mut dh = scratch(g.len());
+        let mut dh = take(g.len());
         {
-            let mut dn_out = scratch(g.len());
+            let mut dn_out = take(g.len());
             conv_out.input_grad(g, &mut dn_out);
             group_norm_vjp(&norm_out.shape, h, &kept.moments[1], &self.tail_out(), &dn_out, &mut dh, false);
         }
-        let mut dn = scratch(x.len());
+        let mut dn = take(x.len());
         conv_in.input_grad(&dh, &mut dn);
         drop(dh);
         let mut last = |past: &[f32]| {
@@ -134,7 +134,7 @@ impl Block for Residual {
         };
         match skip {
             Some(skip) => {
-                let mut past = scratch(x.len());
+                let mut past = take(x.len());
                 skip.input_grad(g, &mut past);
                 last(&past);
             }
