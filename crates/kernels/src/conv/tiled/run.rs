@@ -144,10 +144,11 @@ impl<'a> Run<'a> {
         let targets = self.targets(call.batch, strip, pass);
         let panels = self.panels();
         let wanted = (4 * threads()).min(panels * blocks * steps.len() / GRAIN).max(1);
-        let group = (panels / wanted).max(1);
-        let groups = panels.div_ceil(group);
+        let groups = wanted.min(panels);
         let parts = wanted.div_ceil(groups).min(blocks);
-        let (panels_of, blocks_of) = (pieces(panels, group), pieces(blocks, blocks.div_ceil(parts)));
+        // Nearly as many in each group, lest one thread has more of them.
+        let panels_of = |group: usize| group * panels / groups..(group + 1) * panels / groups;
+        let blocks_of = pieces(blocks, blocks.div_ceil(parts));
         each(groups * parts, |task| {
             let blocks = blocks_of(task % parts);
             if blocks.start >= blocks.end {
