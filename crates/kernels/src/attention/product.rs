@@ -234,7 +234,8 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
                                 false,
                             );
                             let count = SIDE.min(y.len - first);
-                            amx::put(sums, &places[rows], &[0.0; SIDE], add, y.data, first, count);
+                            let past = add.then(|| y.data.at(0).cast_const());
+                            amx::put(sums, &places[rows], &[0.0; SIDE], past, y.data, first, count);
                         }
                     }
                 }

@@ -8,6 +8,8 @@ use crate::parallel::Shared;
 /// Results of some channels: of the sums `[row][SIDE]`, row `i` belongs at `places[i] + first`.
 pub(super) struct Results<'a> {
     pub end: End<'a>,
+    /// Added: from here on as many values as the target has, in its order, or the target's own.
+    pub past: Option<*const f32>,
     pub target: Shared<'a>,
     pub before: Option<Shared<'a>>,
     /// The first channel, and how many, at most [`SIDE`].
@@ -23,7 +25,7 @@ impl Results<'_> {
             bias[..self.count].copy_from_slice(&all[self.first..][..self.count]);
         }
         // SAFETY: this task's part of the target.
-        unsafe { put(sums, places, &bias, self.end.add, self.target, self.first, self.count) };
+        unsafe { put(sums, places, &bias, self.past, self.target, self.first, self.count) };
         let Some(activation) = self.end.activation else { return };
         for place in places.iter().filter(|&&place| place != NOWHERE) {
             let at = place + self.first;

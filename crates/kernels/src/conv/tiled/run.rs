@@ -27,6 +27,8 @@ pub(super) struct Run<'a> {
     weights: &'a Blocks,
     turned: bool,
     doubled: bool,
+    /// Added, in the order of the target.
+    past: Option<&'a [f32]>,
 }
 
 /// A strip that is split: parts of 32 channels of places, `[phase][channel / 32][place]`, the low ones `low` values on.
@@ -48,7 +50,12 @@ struct Call<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(grid: &'a Grid, weights: &'a Blocks, turned: bool, doubled: bool) -> Self {
-        Self { grid, weights, turned, doubled }
+        Self { grid, weights, turned, doubled, past: None }
+    }
+
+    /// The same plus `past`, shaped as the target.
+    pub fn onto(self, past: &'a [f32]) -> Self {
+        Self { past: Some(past), ..self }
     }
 
     fn chunks(&self) -> usize {
@@ -84,6 +91,7 @@ impl<'a> Run<'a> {
         assert_eq!([source.len() * repeats, target.len()], shapes.map(|len| batch * len), "images of {:?}", self.grid);
         assert!(before.as_ref().is_none_or(|before| before.len() == target.len()), "place for what is activated");
         assert!(end.bias.is_none_or(|bias| bias.len() == self.grid.target.channels), "a bias for each target channel");
+        assert!(self.past.is_none_or(|past| past.len() == target.len()), "what is added is shaped as the target");
         let (target, before) = (Shared::new(target), before.map(Shared::new));
         let call = Call { batch, source, end: *end, target, before };
         let total = self.grid.places(batch);
@@ -216,7 +224,9 @@ impl<'a> Run<'a> {
     ) {
         let first = panel * SIDE;
         let count = SIDE.min(self.grid.target.channels - first);
-        let results = Results { end: call.end, target: call.target, before: call.before, first, count };
+        let here = call.end.add.then(|| call.target.at(0).cast_const());
+        let past = self.past.map(<[f32]>::as_ptr).or(here);
+        let results = Results { end: call.end, past, target: call.target, before: call.before, first, count };
         let left = |block: usize| strip.parts.at(block * SIDE * LINE).cast_const();
         let finish = |block: usize, sums: &[f32]| {
             let places = block * SIDE..((block + 1) * SIDE).min(targets.len());

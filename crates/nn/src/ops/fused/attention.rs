@@ -58,8 +58,7 @@ impl Block for Weights {
         let maps = self.maps.each_ref().map(|map| filled(Shape::from([x.len()]), |to| map.apply(&n, false, to)));
         let [q, k, v] = maps.each_ref().map(FlexTensor::storage);
         attention(&self.shape, q, k, v, &mut n);
-        y.copy_from_slice(x);
-        self.out.apply(&n, true, y);
+        self.out.apply_onto(&n, x, y);
         Kept { values: maps.into(), moments: vec![moments] }
     }
 
