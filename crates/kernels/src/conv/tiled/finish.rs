@@ -1,6 +1,6 @@
 //! From sums to results.
 
-use crate::amx::{NOWHERE, SIDE, put};
+use crate::amx::{LINE, NOWHERE, SIDE, put, want};
 use crate::conv::apply::End;
 use crate::elementwise::{activate_here, activate_piece};
 use crate::parallel::Shared;
@@ -18,6 +18,14 @@ pub(super) struct Results<'a> {
 }
 
 impl Results<'_> {
+    /// Asks for the memory of those at these places: by the time they are written, it has come.
+    pub fn ask(&self, places: &[usize]) {
+        for place in places.iter().filter(|&&place| place != NOWHERE) {
+            let at = self.target.at(place + self.first);
+            (0..self.count).step_by(LINE).for_each(|value| want(at.wrapping_add(value)));
+        }
+    }
+
     /// Writes those of the calling task.
     pub fn write(&self, sums: &[f32], places: &[usize]) {
         let mut bias = [0.0; SIDE];

@@ -228,10 +228,8 @@ impl<'a> Run<'a> {
         let past = self.past.map(<[f32]>::as_ptr).or(here);
         let results = Results { end: call.end, past, target: call.target, before: call.before, first, count };
         let left = |block: usize| strip.parts.at(block * SIDE * LINE).cast_const();
-        let finish = |block: usize, sums: &[f32]| {
-            let places = block * SIDE..((block + 1) * SIDE).min(targets.len());
-            results.write(sums, &targets[places]);
-        };
+        let places = |block: usize| &targets[block * SIDE..((block + 1) * SIDE).min(targets.len())];
+        let finish = |block: usize, sums: &[f32]| results.write(sums, places(block));
         let low = 4 * strip.low;
         if let Some(right) = if self.turned { None } else { self.weights.ready(panel) } {
             // The next panel comes from far while this one is used.
@@ -240,6 +238,7 @@ impl<'a> Run<'a> {
                 for (i, number) in blocks.enumerate() {
                     let start = right.as_ptr().wrapping_add(right.len() + i * steps.len() * lines * LINE);
                     let (ahead, sums) = (Ahead { start, lines }, &mut sums[..]);
+                    results.ask(places(number));
                     // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
                     unsafe { block(tiles, left(number), low, right.as_ptr(), steps, ahead, sums.as_mut_ptr(), false) };
                     finish(number, sums);
@@ -249,9 +248,9 @@ impl<'a> Run<'a> {
         }
         // What is summed up at once needs a place for one block of sums, or else for all.
         let at_once = steps.len() <= GROUP;
-        let places = if at_once { 1 } else { blocks.len() };
+        let room = if at_once { 1 } else { blocks.len() };
         let taps = pass.taps.len().max(1);
-        with_lines((GROUP + places) * BLOCK, |scratch| {
+        with_lines((GROUP + room) * BLOCK, |scratch| {
             let (right, sums) = scratch.split_at_mut(GROUP * BLOCK);
             if steps.is_empty() {
                 // These outputs read nothing.
@@ -269,6 +268,9 @@ impl<'a> Run<'a> {
                 let here = &here[..steps.len()];
                 for (i, number) in blocks.clone().enumerate() {
                     let sums = &mut sums[if at_once { 0 } else { i * BLOCK }..][..BLOCK];
+                    if at_once {
+                        results.ask(places(number));
+                    }
                     // SAFETY: as above.
                     unsafe {
                         block(
