@@ -20,8 +20,9 @@ thread_local! {
 
 /// Looks at the last tasks before their waiting thread yields, and before it sleeps.
 const LOOKS: [usize; 2] = [2000, 2020];
-/// How long a helper looks out for the next tasks: longer than most of what a network does between them.
-const LOOKOUT: Duration = Duration::from_micros(200);
+/// How long a helper looks out for the next tasks: longer than what a network does between them. A thread that slept comes late, and
+/// at times to the processor of the one that called it.
+const LOOKOUT: Duration = Duration::from_millis(1);
 
 /// Times that a thread takes tasks, where there are many. Each time costs the exchange of two cache lines between cores, which was
 /// more than the tasks themselves where there was one for each channel of a layer.
