@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use vipaint_core::Error;
 use vipaint_core::sampler::{
-    Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
+    Correction, Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
 };
 
 use crate::Result;
@@ -132,22 +132,29 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -
     let start = 3 * of("init_steps").max(1);
     let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
     let draws = budget.samples * budget.calls();
+    let drawn = of_correction(options);
     let before = init_samples * start + draws * (k - 1);
     let refine = if given("refine_steps") {
         of("refine_steps")
     } else if given("iterations") {
-        budget.cost.saturating_sub(before + of("iterations") * step) / (3 * draws)
+        budget.cost.saturating_sub(before + of("iterations") * step) / (drawn * draws)
     } else {
-        (budget.cost * 45 / 100 / (3 * draws)).min(RefineOptions::default().refine_steps as u64)
+        (budget.cost * 45 / 100 / (drawn * draws)).min(RefineOptions::default().refine_steps as u64)
     };
     let refine = refine.max(1);
-    let iterations = budget.cost.saturating_sub(before + draws * 3 * refine) / step.max(1);
+    let iterations = budget.cost.saturating_sub(before + draws * drawn * refine) / step.max(1);
     vec![
         ("iterations", iterations.into()),
         ("refine_steps", refine.into()),
         ("init_samples", init_samples.into()),
         ("weights", false.into()),
     ]
+}
+
+/// What a step costs with its correction.
+fn of_correction(options: &Map<String, Value>) -> u64 {
+    let correction: Option<Correction> = options.get("correction").and_then(|c| serde_json::from_value(c.clone()).ok());
+    correction.unwrap_or(Correction::Inside).cost(count(options, "refine_directions") as usize) as u64
 }
 
 fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
@@ -161,7 +168,11 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
         return Vec::new();
     }
     let (of, krylov) = (|key: &str| count(options, key), is(options, "widen", "krylov"));
-    let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
+    let (look, refinement) = if krylov {
+        (1 + of("directions"), 2 + of("directions"))
+    } else {
+        (of_correction(options), of_correction(options))
+    };
     // Members that others may be resampled from are worked out even if they are not asked for.
     let alone = of("paths") <= 1 && options.get("resample_below").and_then(Value::as_f64) == Some(0.0);
     let drawn = if alone { budget.samples } else { budget.samples.next_multiple_of(of("particles")) };
