@@ -61,7 +61,8 @@ pub struct ParticleOptions {
     /// How their levels are spaced.
     pub spacing: Spacing,
     /// The population is resampled when its effective size has fallen below this share, in [0, 1], and at `t_1`. At 0 never, unless
-    /// fewer particles are left than paths: paths are independent then, and their weights are not used.
+    /// fewer particles are left than paths: paths are independent then, their weights are not used, and their noise is that of
+    /// `refine_eta`.
     pub resample_below: f64,
     /// Langevin steps at T before them. A chain starts from noise, but where data are scaled large a schedule leaves some signal
     /// at T.

@@ -250,6 +250,10 @@ mod tests {
             Contender::parse("vipaint k=1 iterations=10 init_samples=1 init_steps=3").expect("it is well written");
         let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 3);
         assert_eq!(drawn.options(&budget).expect("it is within its domain")["refine_steps"], serde_json::json!(refine));
+        let krylov = "vipaint k=1 iterations=10 init_samples=1 init_steps=3 correction=krylov";
+        let krylov = Contender::parse(krylov).expect("it is well written");
+        let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 2);
+        assert_eq!(krylov.options(&budget).expect("it is within its domain")["refine_steps"], serde_json::json!(refine));
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
         let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");
@@ -268,12 +272,17 @@ mod tests {
         assert_eq!((&options["path_steps"], &options["refine_steps"]), (&63.into(), &17.into()));
         // Six samples of populations of four are eight, unless each is on its own: 400 / 8 = 50 or 400 / 6 = 66 calls for each.
         let budget = Budget { cost: 400, samples: 6, guided: false };
-        for (more, each) in [("", 50), (" resample_below=0", 66)] {
+        for (more, each, step) in [
+            ("", 50, 3),
+            (" resample_below=0", 66, 3),
+            (" resample_below=0 correction=krylov", 66, 2),
+            (" correction=krylov refine_directions=4", 50, 5),
+        ] {
             let contender = Contender::parse(&format!("vipaint particles=4{more}")).expect("it is well written");
             let options = contender.options(&budget).expect("it is within its domain");
             let steps = |key: &str| options[key].as_u64().unwrap_or_default();
-            let path = each * 60 / 100 / 3;
-            assert_eq!((steps("path_steps"), steps("refine_steps")), (path, (each - 3 * path) / 3), "{more}");
+            let path = each * 60 / 100 / step;
+            assert_eq!((steps("path_steps"), steps("refine_steps")), (path, (each - step * path) / step), "{more}");
         }
     }
 
