@@ -253,7 +253,10 @@ mod tests {
         let krylov = "vipaint k=1 iterations=10 init_samples=1 init_steps=3 correction=krylov";
         let krylov = Contender::parse(krylov).expect("it is well written");
         let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 2);
-        assert_eq!(krylov.options(&budget).expect("it is within its domain")["refine_steps"], serde_json::json!(refine));
+        assert_eq!(
+            krylov.options(&budget).expect("it is within its domain")["refine_steps"],
+            serde_json::json!(refine)
+        );
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
         let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");
