@@ -9,6 +9,9 @@
 //! enough to diverge. So `S u = r` is solved by a few steps of conjugate gradients (as Rozet et al., 2024, section 4.2, do for
 //! pixels) with `r^2 I` in place of `C`, which costs no network call, and what that replacement does to the length of the step
 //! is undone by a line search. On pixels it is solved by `A`'s singular values, where they are known.
+//!
+//! The prior's own covariance is `C = (sigma^2 / alpha) d x0_hat / dz`, a forward call for each product with it; [`Decoded::explain`] takes
+//! as many steps as there are calls for. The first already moves along what the data and the prior have most of in common.
 
 use burn::tensor::Tensor;
 
@@ -40,6 +43,16 @@ pub(crate) struct Decoded<'a> {
     x_hat: Tensor<4>,
 }
 
+/// What some `u` makes.
+struct Solved {
+    /// `B^T u`, `[batch, c, h, w]`.
+    pull: Tensor<4>,
+    /// `C B^T u`, `[batch, c, h, w]`.
+    step: Tensor<4>,
+    /// `B C B^T u`, `[batch, ..output_shape]`.
+    change: Tensor<4>,
+}
+
 impl<'a> Decoded<'a> {
     pub fn new(problem: &'a Problem, x0_hat: Tensor<4>) -> Self {
         let x_hat = problem.prior.autoencoder.decode(x0_hat.clone());
@@ -61,23 +74,49 @@ impl<'a> Decoded<'a> {
             let onto = spectrum * variance / self.noise.clone().square() + 1.0;
             return Ok(self.transposed(linear.unrotate(linear.rotate(self.residual.clone()) * measured / onto)));
         }
-        let mut u = self.residual.zeros_like();
+        let solved = self.solve(ITERATIONS, &mut |v| Ok(v * variance.clone()))?;
+        Ok(solved.pull)
+    }
+
+    /// How `x0_hat` moves towards the data where `covariance(v)` is `C v`, of any `C`: by so many steps of conjugate gradients, each
+    /// of which asks for one such product.
+    ///
+    /// # Errors
+    /// Those of the decoder and of `covariance`.
+    pub fn explain(
+        self,
+        directions: usize,
+        mut covariance: impl FnMut(Tensor<4>) -> Result<Tensor<4>>,
+    ) -> Result<Tensor<4>> {
+        let solved = self.solve(directions, &mut covariance)?;
+        Ok(self.along(solved.step, solved.change, solved.pull))
+    }
+
+    /// So many steps of conjugate gradients for `S u = r`, from 0.
+    fn solve(&self, steps: usize, covariance: &mut dyn FnMut(Tensor<4>) -> Result<Tensor<4>>) -> Result<Solved> {
+        let zeros = self.x0_hat.zeros_like();
+        let mut solved = Solved { pull: zeros.clone(), step: zeros, change: self.residual.zeros_like() };
         let mut left = self.residual.clone();
         let mut direction = left.clone();
-        for _ in 0..ITERATIONS {
-            let onto = self.push(self.transposed(direction.clone())) * variance.clone() + direction.clone();
+        for _ in 0..steps {
+            let pull = self.transposed(direction.clone());
+            let step = covariance(pull.clone())?;
+            let change = self.push(step.clone());
+            let onto = change.clone() + direction.clone();
             let before = dot(left.clone(), left.clone());
-            // Never below the noise's own part: a decoder that is not smooth (a codebook's) may say otherwise.
+            // Never below the noise's own part: a decoder that is not smooth (a codebook's) or a network's Jacobian may say
+            // otherwise.
             let least = dot(direction.clone(), direction.clone()).clamp_min(TINY);
             let length = before.clone() / dot(direction.clone(), onto.clone()).max_pair(least);
-            u = u + direction.clone() * length.clone();
+            solved.pull = solved.pull + pull * length.clone();
+            solved.step = solved.step + step * length.clone();
+            solved.change = solved.change + change * length.clone();
             left = left - onto * length;
             let after = dot(left.clone(), left.clone());
             direction = left.clone() + direction * (after / before.clamp_min(TINY));
         }
-        let pull = self.transposed(u);
         self.problem.prior.check()?;
-        Ok(pull)
+        Ok(solved)
     }
 
     /// How `x0_hat` moves along `step`, which came of `pull`, to where the posterior is highest.
@@ -86,6 +125,10 @@ impl<'a> Decoded<'a> {
     /// minimum at `l = r^T w / (w^T w + d^T C^-1 d)`, and `d = C B^T u` makes the last product `(B^T u)^T d`.
     pub fn shift(self, step: Tensor<4>, pull: Tensor<4>) -> Tensor<4> {
         let change = self.push(step.clone());
+        self.along(step, change, pull)
+    }
+
+    fn along(self, step: Tensor<4>, change: Tensor<4>, pull: Tensor<4>) -> Tensor<4> {
         let curvature = dot(change.clone(), change.clone()) + dot(pull, step.clone()).clamp_min(0.0);
         let length = (dot(self.residual, change) / curvature.clamp_min(TINY)).clamp_min(0.0);
         step * length

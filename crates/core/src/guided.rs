@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::reverse;
 use crate::decoded::Decoded;
+use crate::krylov::covariance;
 use crate::problem::Problem;
 use crate::{Error, Level, Noise, Result};
 
@@ -31,6 +32,26 @@ pub enum Correction {
     /// `x0_hat`, not only by its weight in the reverse step. Fewer steps reach the data, and more make the samples too alike: it is
     /// for few steps where the data tell nearly all.
     Search,
+    /// As `search`, with the covariance of `z_0` that the denoiser's Jacobian gives (see [`crate::krylov`]) in place of a white one, in a
+    /// few [directions](Walk::directions). What is hidden then moves as it depends on what is known, a step costs one forward
+    /// call and one more for each direction, and no gradient of the network is taken.
+    Krylov,
+}
+
+impl Correction {
+    /// What a step costs in forward calls, a vector-Jacobian product counting as two more.
+    pub fn cost(self, directions: usize) -> usize {
+        match self {
+            Self::After | Self::Inside | Self::Search => 3,
+            Self::Before => 4,
+            Self::Krylov => 1 + directions,
+        }
+    }
+
+    /// Whether the estimate of the noise in `z` is kept: the next sample moves by `alpha` times as much as `x0_hat`.
+    pub(crate) fn keeps_noise(self) -> bool {
+        matches!(self, Self::Search | Self::Krylov)
+    }
 }
 
 /// What the data change in a step.
@@ -62,6 +83,8 @@ pub struct Walk {
     pub eta: f64,
     /// 1 takes `x0_hat` as constant in a step, as published; 2 goes on with its change over the last step, see [`Walk::ahead`].
     pub order: usize,
+    /// Directions of [`Correction::Krylov`], one more call each.
+    pub directions: usize,
 }
 
 impl Walk {
@@ -126,6 +149,11 @@ impl Walk {
         if level.alpha == 0.0 {
             return Ok(Corrected::inside(prior.x0_hat_at(z.clone(), level, &problem.guidance)?));
         }
+        if self.correction == Correction::Krylov {
+            let x0_hat = prior.x0_hat_at(z.clone(), level, &problem.guidance)?;
+            let shift = explained(problem, z, &x0_hat, level, self.directions)? * self.zeta;
+            return Ok(Corrected { x0_hat, shift: Some(shift), after: None });
+        }
         let leaf = z.clone().autodiff().require_grad();
         let tracked = prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
         let x0_hat = tracked.clone().inner();
@@ -145,7 +173,7 @@ impl Walk {
                 Corrected::inside(prior.x0_hat_at(z.clone(), level, &problem.guidance)?)
             }
             Correction::After => Corrected { x0_hat, shift: None, after: Some(grad * self.zeta) },
-            Correction::Inside | Correction::Search => {
+            Correction::Inside | Correction::Search | Correction::Krylov => {
                 Corrected::inside(x0_hat - grad * (self.zeta * level.sigma.powi(2) / level.alpha))
             }
         })
@@ -156,7 +184,7 @@ impl Walk {
         let batch = leaf.dims()[0];
         let x_hat = problem.prior.autoencoder.decode(x0_hat);
         let loss = match self.correction {
-            Correction::Inside | Correction::Search => {
+            Correction::Inside | Correction::Search | Correction::Krylov => {
                 problem.measurement.nll(x_hat, &vec![problem.prior.spread(level); batch])
             }
             Correction::After | Correction::Before => problem.measurement.residual_norm(x_hat),
@@ -177,4 +205,19 @@ pub(crate) fn searched(problem: &Problem, leaf: &Tensor<4>, x0_hat: Tensor<4>, l
     let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| pull.zeros_like());
     problem.prior.check()?;
     Ok(decoded.shift(grad * (level.sigma.powi(2) / level.alpha), pull))
+}
+
+/// How the data move `x0_hat` at `z` with the prior's own covariance, in so many directions: see [`Decoded::explain`].
+///
+/// # Errors
+/// Those of the denoiser.
+pub(crate) fn explained(
+    problem: &Problem,
+    z: &Tensor<4>,
+    x0_hat: &Tensor<4>,
+    level: Level,
+    directions: usize,
+) -> Result<Tensor<4>> {
+    let denoise = |z| problem.prior.x0_hat_at(z, level, &problem.guidance);
+    Decoded::new(problem, x0_hat.clone()).explain(directions, |v| covariance(z, x0_hat, level, v, &denoise))
 }

@@ -94,11 +94,7 @@ impl<'a> Krylov<'a> {
             let v = basis[basis.len() - 1].clone();
             let back = self.linear.adjoint(v.clone());
             // Where v has ended (see below) nothing moves.
-            let length = norms(&back);
-            let to_step = inverse(&length, &back) * (STEP * level.sigma);
-            let moved = denoise(z.clone() + back * to_step)? - x0_hat.clone();
-            let scale: Vec<f64> = length.iter().map(|l| l * level.sigma / (level.alpha * STEP)).collect();
-            let column = moved * each(&scale, z);
+            let column = covariance(z, x0_hat, level, back, denoise)?;
             let mut next = self.apply(column.clone()) + v.clone() * self.variance;
             columns.push(column);
             diagonal.push(inner(&next, &v).into_iter().map(|a| a.max(self.variance)).collect());
@@ -157,6 +153,25 @@ impl<'a> Krylov<'a> {
         let target: Vec<f32> = solved.log_likelihood.iter().map(|l| -*l as f32).collect();
         tracked + (Tensor::from_data(TensorData::new(target, [batch]), &value.device()) - value)
     }
+}
+
+/// `Cov(z_0 | z_t) v = (sigma^2 / alpha) J v` for each sample, `J` the denoiser's Jacobian at `z`, where it gives `x0_hat`: a difference
+/// quotient, one further call. All are `[batch, c, h, w]`.
+///
+/// # Errors
+/// Those of the denoiser.
+pub(crate) fn covariance(
+    z: &Tensor<4>,
+    x0_hat: &Tensor<4>,
+    level: Level,
+    v: Tensor<4>,
+    denoise: &Denoise,
+) -> Result<Tensor<4>> {
+    let length = norms(&v);
+    let to_step = inverse(&length, &v) * (STEP * level.sigma);
+    let moved = denoise(z.clone() + v * to_step)? - x0_hat.clone();
+    let scale: Vec<f64> = length.iter().map(|l| l * level.sigma / (level.alpha * STEP)).collect();
+    Ok(moved * each(&scale, z))
 }
 
 /// `<a, b>` for each sample.

@@ -157,7 +157,7 @@ fn daps_keeps_both_modes() {
 /// A walk without noise down some levels.
 fn searched(problem: &Problem, z: &[f32], times: &[f64], zeta: f64) -> Vec<f64> {
     let grid = times.iter().map(|t| problem.prior.schedule.level(*t)).collect();
-    let walk = Walk { grid, correction: Correction::Search, zeta, eta: 0.0, order: 1 };
+    let walk = Walk { grid, correction: Correction::Search, zeta, eta: 0.0, order: 1, directions: 1 };
     let z = Tensor::from_data(TensorData::new(z.to_vec(), [1, 4, 1, 1]), &device());
     let x = walk.run(problem, z, &mut Noise::new(0, 0, [0]), &mut || std::ops::ControlFlow::Continue(()));
     to_vec(x.unwrap()).into_iter().map(f64::from).collect()

@@ -83,6 +83,10 @@ fn draw(name: &str, options: &[(&str, &str)], problem: &Problem) -> Tensor<4> {
     sampler.sample(problem, &Draw { seed: 1, indices: 0..2, batch: 2 }, &mut silent()).unwrap().images.unwrap()
 }
 
+/// Guided paths by themselves, whose moves come from the denoiser's own covariance.
+const KRYLOV: [(&str, &str); 5] =
+    [("particles", "1"), ("resample_below", "0"), ("correction", "krylov"), ("spacing", "time"), ("path_steps", "10")];
+
 /// Samples explain what was measured far better than the same prior does with the same text, under every setting of every operator,
 /// for VIPaint and DPS, with a text and guidance and without; and the text is heard.
 #[test]
@@ -119,7 +123,13 @@ fn every_operator_through_a_decoder_with_a_text() {
         let plain = draw("vipaint", &few, &problem(Guidance::default()));
         let told = draw("vipaint", &few, &prompted);
         let dps = draw("dps", &[("steps", "30"), ("zeta", "2")], &prompted);
-        for (what, sample, share) in [("told", &told, share), ("plain", &plain, share), ("dps", &dps, 0.9)] {
+        // Without a single gradient of the network.
+        let walk = problem(Guidance::new(text(0.4), 2.0));
+        let krylov = draw("vipaint", &KRYLOV, &walk);
+        assert_eq!(walk.prior.calls().vjp, 0);
+        for (what, sample, share) in
+            [("told", &told, share), ("plain", &plain, share), ("krylov", &krylov, share), ("dps", &dps, 0.9)]
+        {
             assert_eq!(sample.dims(), [2, 3, 16, 16]);
             let own = residual(sample);
             // Where little is measured the noise alone is near what the prior explains. A residual of NaN fails.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::{Value, json};
@@ -35,28 +35,33 @@ impl fmt::Display for Place {
 
 /// Comes between the path and the name of a preset.
 const SAID: &str = ",preset=";
-/// Asks for weights in half precision, last.
+/// Asks for weights in half precision.
 const HALF: &str = ",weights=f16";
 
 impl Place {
     /// What `PATH[,preset=NAME][,weights=f16]` means; none if nothing is there.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is no such preset, or nothing to load in a folder.
+    /// [`Error::Usage`] when there is no such option or preset, or nothing to load in a folder.
     pub fn parse(text: &str) -> Result<Option<Self>> {
-        let (text, half) = match text.strip_suffix(HALF) {
-            Some(rest) if !PathBuf::from(text).exists() => (rest, true),
-            _ => (text, false),
-        };
-        let (path, preset) = match text.rsplit_once(SAID) {
-            Some((path, name)) if !PathBuf::from(text).exists() => (PathBuf::from(path), Some(preset(name)?)),
-            _ => (PathBuf::from(text), None),
-        };
-        if !path.exists() {
-            return Ok(None);
+        let (mut path, mut options) = (text, Vec::new());
+        while !Path::new(path).exists() {
+            let Some((rest, option)) = path.rsplit_once(',') else { return Ok(None) };
+            options.push(option);
+            path = rest;
         }
-        let place = Self { path, preset, half };
-        if half && place.is_own() {
+        let mut place = Self { path: PathBuf::from(path), preset: None, half: false };
+        for option in options {
+            match option.split_once('=') {
+                Some(("preset", name)) => place.preset = Some(preset(name)?),
+                Some(("weights", "f16")) => place.half = true,
+                _ => {
+                    let problem = format!("there is nothing like {option:?} to say after a path");
+                    return Err(Error::usage("--prior", problem, "known: preset=NAME, weights=f16"));
+                }
+            }
+        }
+        if place.half && place.is_own() {
             let problem = "weights=f16 is for checkpoints of other programs";
             return Err(Error::usage("--prior", problem, "leave it out: prior files of this program are small"));
         }
@@ -85,8 +90,7 @@ impl Place {
     pub(crate) fn load(&self, device: &Device) -> Result<Loaded> {
         let opened = self.open()?;
         let recognised = self.recognise(&opened)?;
-        let loaded = if self.half { recognised.load_halved(device) } else { recognised.load(device) };
-        loaded.map_err(|error| self.refuse(Some(&opened), &error))
+        recognised.load(device, self.half).map_err(|error| self.refuse(Some(&opened), &error))
     }
 
     /// The description of a checkpoint's prior.
@@ -122,11 +126,12 @@ impl Place {
             None => header.network.shape(),
         };
         let average = opened.parts().any(|part| opened.part(part).is_some_and(|part| part.checkpoint.is_ema()));
+        let footprint = header.footprint().map_err(|error| self.refuse(Some(&opened), &error))?;
         Ok(json!({
             "name": header.name,
             "family": recognised.family,
             "presets": recognised.presets.iter().map(|preset| preset.name).collect::<Vec<_>>(),
-            "hash": recognised.hash(),
+            "hash": recognised.hash(self.half),
             "shape": header.network.shape(),
             "pictures": pictures,
             "value_range": header.value_range,
@@ -139,6 +144,8 @@ impl Place {
             "averaged": average,
             "tensors": types,
             "parameters": parameters,
+            "weights": if self.half { "f16" } else { "f32" },
+            "held_bytes": { "denoiser": footprint.denoiser, "decoder": footprint.decoder },
             "notes": recognised.notes,
         }))
     }

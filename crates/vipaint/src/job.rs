@@ -130,13 +130,17 @@ impl Job {
         Ok(Self { scene, problem, settings, seed })
     }
 
-    /// Takes the settings that are best for what is given, see [`Settings::suit_near_data`]: for a picture that was measured as a whole,
-    /// or one whose hole is thin, under a prior on pixels. Whether anything was changed.
+    /// Takes the settings that are best for what is given: under a prior on pixels for a picture that was measured as a whole, or one whose
+    /// hole is thin ([`Settings::suit_near_data`]), else for a quick look through a decoder ([`Settings::suit_latents`]). Whether
+    /// anything was changed.
     ///
     /// # Errors
     /// [`Error::Usage`] when a value set by hand does not suit them.
     pub fn suit(&mut self) -> Result<bool> {
-        match self.scene.guided().filter(|_| self.problem.prior.autoencoder.is_identity()) {
+        if !self.problem.prior.autoencoder.is_identity() {
+            return self.settings.suit_latents();
+        }
+        match self.scene.guided() {
             Some(zeta) => self.settings.suit_near_data(zeta),
             None => Ok(false),
         }

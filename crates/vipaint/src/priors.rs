@@ -1,6 +1,7 @@
 //! Where priors come from: embedded in the program, a file, an external program, or the hub.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,15 +77,16 @@ impl Source {
         if let Some(place) = Place::parse(text)? {
             return Ok(Self::File(place));
         }
-        if Preset::named(text).is_some() {
-            let problem = format!("{text} is a kind of checkpoint, without weights");
-            let remedy =
-                format!("give the file or folder of one; `vipaint prior bench {text} --random-weights` times it");
-            return Err(Error::usage("--prior", problem, remedy));
+        Err(unknown(text))
+    }
+
+    /// Whether weights are asked for in half precision.
+    pub(crate) fn halved(&self) -> bool {
+        match self {
+            Self::File(place) => place.half,
+            Self::Hub(remote) => remote.suffix().split(',').any(|option| option == "weights=f16"),
+            Self::Embedded(_) | Self::Exec(_) => false,
         }
-        let names = EMBEDDED.iter().map(|prior| prior.name);
-        let remedy = format!("{} (or the path of a .safetensors file)", names::remedy(text, names));
-        Err(Error::usage("--prior", format!("there is no prior {text:?}, neither embedded nor as a file"), remedy))
     }
 
     /// The bytes of the prior's file.
@@ -243,6 +245,34 @@ fn exec_timeout() -> Result<Duration> {
         let problem = "is not a positive number of seconds";
         Error::usage("VIPAINT_EXEC_TIMEOUT", problem, format!("{EXEC_TIMEOUT} is the default"))
     })
+}
+
+/// Whether a name is meant as a file's: it is below a folder, or ends as checkpoints do.
+pub(crate) fn is_path(name: &str) -> bool {
+    let ending = Path::new(name).extension().is_some_and(|ending| CHECKPOINTS.iter().any(|known| ending == *known));
+    ending || name.contains(std::path::is_separator)
+}
+
+/// How names of checkpoints end.
+const CHECKPOINTS: [&str; 5] = ["safetensors", "ckpt", "pt", "pth", "bin"];
+
+/// What is wrong with a name that means no prior.
+fn unknown(text: &str) -> Error {
+    let (name, rest) = text.find(',').map_or((text, ""), |comma| text.split_at(comma));
+    let fail = |problem: String, remedy: String| Error::usage("--prior", problem, remedy);
+    if EMBEDDED.iter().any(|prior| prior.name == name) {
+        return fail(format!("the embedded prior {name} takes nothing after its name"), format!("leave out {rest:?}"));
+    }
+    if Preset::named(name).is_some() {
+        let remedy = format!("give the file or folder of one; `vipaint prior bench {name} --random-weights` times it");
+        return fail(format!("{name} is a kind of checkpoint, without weights"), remedy);
+    }
+    if is_path(name) {
+        return fail(format!("there is no file or folder {name:?}"), "check the path".into());
+    }
+    let names = EMBEDDED.iter().map(|prior| prior.name);
+    let remedy = format!("{} (or the path of a checkpoint, hf:ORG/REPO, exec:COMMAND)", names::remedy(name, names));
+    fail(format!("there is no prior {name:?}, neither embedded nor as a file"), remedy)
 }
 
 /// A prior file that cannot be used.

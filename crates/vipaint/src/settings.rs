@@ -93,12 +93,26 @@ impl Settings {
     /// # Errors
     /// [`Error::Usage`] when a value set by hand does not suit it.
     pub fn suit_near_data(&mut self, zeta: &str) -> Result<bool> {
+        self.suit(&[self.preset.near_data(), &[("zeta", zeta)]].concat())
+    }
+
+    /// Takes the form of VIPaint that is quickest under a latent prior, if the preset says so: guided walks along the prior's own
+    /// covariance, without a fit and without a gradient of the network. Otherwise as [`Self::suit_near_data`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a value set by hand does not suit it.
+    pub fn suit_latents(&mut self) -> Result<bool> {
+        self.preset.latents().map_or(Ok(false), |changes| self.suit(changes))
+    }
+
+    /// Takes values for what was not set by hand, unless that speaks of a fit.
+    fn suit(&mut self, changes: &[(&str, &str)]) -> Result<bool> {
         let fit = serde_json::to_value(FitOptions::default()).unwrap_or_default();
         let own = |key: &str| fit.get(key).is_some() || ["particles", "paths", "proposal", "correction"].contains(&key);
         if self.method.name != "vipaint" || self.preset.is_published() || self.given.iter().any(|key| own(key)) {
             return Ok(false);
         }
-        for (key, value) in self.preset.near_data().iter().chain(&[("zeta", zeta)]) {
+        for (key, value) in changes {
             if !self.given.iter().any(|given| given == key) {
                 self.set(key, value)?;
             }
@@ -255,6 +269,18 @@ mod tests {
             assert!(suited("vipaint", Preset::Balanced, &[set]).is_none(), "{set:?}");
         }
         assert!(suited("vipaint", Preset::PublishedLdm, &[]).is_none() && suited("dps", Preset::Fast, &[]).is_none());
+    }
+
+    #[test]
+    fn latents_are_walked_to_quickly_and_fitted_otherwise() {
+        let suited = |preset, pairs: &[(&str, &str)]| {
+            let mut settings = Settings::new("vipaint", preset, &sets(pairs), noise()).expect("it is valid");
+            settings.suit_latents().expect("it is valid").then_some(settings)
+        };
+        let settings = suited(Preset::Fast, &[("path_steps", "9")]).expect("no fit is asked for");
+        assert!(settings.vipaint().is_none() && settings.options["correction"] == "krylov");
+        assert!(settings.options["path_steps"] == 9 && settings.options["refine_steps"] == 6);
+        assert!(suited(Preset::Fast, &[("iterations", "20")]).is_none() && suited(Preset::Balanced, &[]).is_none());
     }
 
     #[test]

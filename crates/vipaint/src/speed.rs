@@ -7,11 +7,15 @@ use serde_json::{Value, json};
 use vipaint_core::Schedule;
 use vipaint_core::prior::{Condition, Prior};
 use vipaint_nn::device::name;
-use vipaint_zoo::{Inventory, Loader, RandomWeights, Source as _, presets::Preset};
+use vipaint_zoo::{
+    Inventory, Loader, RandomWeights, Source as _,
+    presets::{PRESETS, Preset},
+};
 
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::priors::{EMBEDDED, MadeOf, Open, Source, refuse};
+use crate::names;
+use crate::priors::{EMBEDDED, MadeOf, Open, Source, is_path, refuse};
 
 /// What is measured.
 #[derive(Debug, Clone)]
@@ -28,7 +32,7 @@ pub struct Ask {
     pub decode: bool,
     /// Random weights instead of the prior's.
     pub random_weights: bool,
-    /// With random weights: kept in half precision.
+    /// With random weights: kept in half precision. Of a file its name says so.
     pub half_weights: bool,
     /// Calls of each kind; their median counts.
     pub rounds: usize,
@@ -37,8 +41,8 @@ pub struct Ask {
 type Call<'a> = Box<dyn Fn(Tensor<4>) -> vipaint_core::Result<Tensor<4>> + 'a>;
 
 /// Measures: medians `forward_ms` and `forward_vjp_ms` (a call with its vector-Jacobian product), `peak_bytes` (the
-/// process's high-water mark, which holds the weights too); `load_ms`, and the process's size after loading and its
-/// high-water mark until then, `loaded_bytes` and `load_peak_bytes`.
+/// process's high-water mark, which holds the weights too) beside `estimate_bytes`, the process's size after loading (`loaded_bytes`) and what
+/// a call with its gradient should hold by the architecture (`held_bytes`); `load_ms`, and the high-water mark until then, `load_peak_bytes`.
 ///
 /// # Errors
 /// [`Error`] names the option or the prior that cannot be used.
@@ -47,6 +51,14 @@ pub fn measure(ask: &Ask) -> Result<Value> {
         if value == 0 {
             return Err(Error::usage(option, "must be at least 1", "leave the option out"));
         }
+    }
+    if ask.half_weights && !ask.random_weights {
+        let problem = "is for --random-weights";
+        return Err(Error::usage(
+            "--half-weights",
+            problem,
+            "write FILE,weights=f16 to keep a file's in half precision",
+        ));
     }
     if ask.random_weights { random(ask) } else { loaded(ask) }
 }
@@ -105,6 +117,7 @@ fn loaded(ask: &Ask) -> Result<Value> {
         return Err(Error::usage("PRIOR", problem, "add --random-weights, or give the file of its weights"));
     }
     let source = Source::named(&ask.prior)?;
+    let ask = &Ask { half_weights: source.halved(), ..ask.clone() };
     let start = Instant::now();
     let Open { prior, raw } = source.open(&ask.device)?;
     let load = Load::since(start);
@@ -138,6 +151,10 @@ fn random(ask: &Ask) -> Result<Value> {
     let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
     let header = match described(&ask.prior)? {
         MadeOf::Network(header) => header,
+        MadeOf::Text(_) if ask.half_weights => {
+            let problem = format!("the weights of {} are always in single precision", ask.prior);
+            return Err(Error::usage("--half-weights", problem, "leave the option out"));
+        }
         MadeOf::Text(header) => {
             let header = ask.size.map_or_else(|| (*header).clone(), |size| header.as_ref().clone().with_side(size));
             let start = Instant::now();
@@ -148,6 +165,10 @@ fn random(ask: &Ask) -> Result<Value> {
     let mut header = *header;
     if let Some(size) = ask.size {
         header.network = header.network.with_side(size);
+        header.network.validate().map_err(|error| {
+            let problem = format!("{} cannot work on a side of {size} ({error})", ask.prior);
+            Error::usage("--size", problem, "leave the option out for the prior's own")
+        })?;
     }
     let shape = header.network.shape();
     let cost = Cost::part(&MadeOf::Network(Box::new(header.clone())), ask.decode).map_err(refused)?;
@@ -172,7 +193,14 @@ fn described(name: &str) -> Result<MadeOf> {
     if let Some(preset) = Preset::named(name) {
         return Ok(MadeOf::Network(Box::new(preset.header())));
     }
-    Source::named(name)?.made_of()
+    let known = EMBEDDED.iter().map(|prior| prior.name).chain(PRESETS.iter().map(|preset| preset.name));
+    match Source::named(name) {
+        Err(Error::Usage { .. }) if !is_path(name) => {
+            let problem = format!("there is no architecture {name:?}");
+            Err(Error::usage("PRIOR", problem, names::remedy(name, known)))
+        }
+        source => source?.made_of(),
+    }
 }
 
 fn no_decoder(name: &str) -> Error {
@@ -213,6 +241,7 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'
         with_vjp(call, &z, &v)?;
         finished(ask)
     })?;
+    let held = cost.held.map(|held| ask.batch as u64 * held);
     Ok(json!({
         "prior": ask.prior,
         "part": if ask.decode { "decoder" } else { "denoiser" },
@@ -230,7 +259,8 @@ fn run(ask: &Ask, [c, h, w]: [usize; 3], cost: &Cost, load: &Load, call: &Call<'
         "load_peak_bytes": load.peak,
         "forward_ms": forward,
         "forward_vjp_ms": forward_vjp,
-        "held_bytes": cost.held.map(|held| ask.batch as u64 * held),
+        "held_bytes": held,
+        "estimate_bytes": load.resident.zip(held).map(|(weights, held)| weights + held),
         "peak_bytes": memory::peak(),
     }))
 }

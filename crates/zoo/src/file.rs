@@ -6,14 +6,12 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use safetensors::tensor::SafeTensors;
 use sha2::{Digest, Sha256};
-use vipaint_core::prior::{Denoiser, Footprint, Prior};
+use vipaint_core::prior::{Denoiser, Prior};
 use vipaint_nn::layers::weights::{self, Entry};
 
 use crate::text_unet;
 use crate::unet::UNet;
-use crate::{
-    Edm, Error, Family, Headed, Header, Inventory, Loader, Network, Result, Source, read_weights, write_weights,
-};
+use crate::{Edm, Error, Family, Headed, Header, Loader, Network, Result, Source, read_weights, write_weights};
 
 /// The metadata key of the description.
 pub const MAGIC_KEY: &str = "vipaint.prior";
@@ -56,7 +54,7 @@ pub fn open_bytes_on(bytes: &[u8], device: &Device) -> Result<Loaded> {
     network.pack();
     let network: Arc<dyn Network> = Arc::new(network);
     let mut prior = with_network(header.clone(), network.clone());
-    prior.footprint = Some(footprint(&header)?);
+    prior.footprint = Some(header.footprint()?);
     prior.device = device.clone();
     prior.hash = crate::weights_file::short_hash(Sha256::digest(bytes));
     Ok(Loaded { header, network, prior })
@@ -94,22 +92,12 @@ pub fn assemble(header: Header, source: &dyn Source) -> Result<Loaded> {
 pub fn assemble_from(header: Header, loader: &Loader<'_>) -> Result<Loaded> {
     let (network, autoencoder) = header.build(loader)?;
     let mut prior = with_network(header.clone(), network.clone());
-    prior.footprint = Some(footprint(&header)?);
+    prior.footprint = Some(header.footprint()?);
     prior.device = loader.device().clone();
     if let Some(autoencoder) = autoencoder {
         prior.autoencoder = Arc::new(autoencoder);
     }
     Ok(Loaded { header, network, prior })
-}
-
-/// Memory of calls, by the architecture.
-fn footprint(header: &Header) -> Result<Footprint> {
-    let side = header.network.shape()[1];
-    let decoder = header.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
-    let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
-    let network = header.network.inventory()?;
-    let late = matches!(header.network, Family::Unet(_));
-    Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder, late })
 }
 
 /// The prior that `header` describes, but for its autoencoder.

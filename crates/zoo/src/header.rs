@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vipaint_core::Schedule;
-use vipaint_core::prior::Head;
+use vipaint_core::prior::{Footprint, Head};
 
 use crate::{Error, Family, Inventory, Loader, Network, Preconditioning, Result, autoencoder};
 
@@ -138,6 +138,20 @@ impl Header {
     /// [`Error::Config`] for what cannot be built.
     pub fn inventory(&self) -> Result<Inventory> {
         Inventory::of(|loader| self.build(loader))
+    }
+
+    /// Memory that calls hold, by the architecture.
+    ///
+    /// # Errors
+    /// As [`Self::inventory`].
+    pub fn footprint(&self) -> Result<Footprint> {
+        let side = self.network.shape()[1];
+        let decoder =
+            self.autoencoder.as_ref().map(|config| Inventory::of(|loader| config.build_decoder(loader, side)));
+        let decoder = decoder.transpose()?.map_or(0, |inventory| inventory.held_bytes());
+        let network = self.network.inventory()?;
+        let late = matches!(self.network, Family::Unet(_));
+        Ok(Footprint { denoiser: network.held_bytes(), recomputed: network.recomputed_bytes(), decoder, late })
     }
 
     pub(crate) fn check(&self) -> Result<()> {

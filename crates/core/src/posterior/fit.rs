@@ -272,7 +272,7 @@ impl FitOptions {
             1 => vec![*top],
             steps => prior.schedule.grid(prior.schedule.top().t, top.t, steps - 1),
         };
-        let walk = Walk { grid, correction: Correction::Inside, zeta: 1.0, eta: 1.0, order: 1 };
+        let walk = Walk { grid, correction: Correction::Inside, zeta: 1.0, eta: 1.0, order: 1, directions: 0 };
         let all: Vec<usize> = (levels.len()..levels.len() + self.init_samples).collect();
         let chunks = all.chunks(together.max(1));
         let (mut step, steps) = (0, walk.grid.len() * chunks.len());

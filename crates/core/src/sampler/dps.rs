@@ -56,7 +56,8 @@ impl Sampler for Dps {
     fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
         let DpsOptions { steps, zeta, eta } = self.options;
         let schedule = &problem.prior.schedule;
-        let walk = Walk { grid: schedule.full_grid(steps), correction: Correction::After, zeta, eta, order: 1 };
+        let walk =
+            Walk { grid: schedule.full_grid(steps), correction: Correction::After, zeta, eta, order: 1, directions: 0 };
         in_batches(problem, draw, steps, observer, |_, noise, tick| {
             let z = noise.normal(problem.prior.shape(), &problem.device()) * schedule.start_std();
             walk.run(problem, z, noise, tick)

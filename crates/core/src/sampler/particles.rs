@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
 use super::population::{Population, Tick, effective, in_populations, rows, systematic};
-use super::{Correction, Draw, RefineOptions, Samples, Walk};
+use super::{Correction, Draw, RefineOptions, Samples, in_batches};
 use crate::chain::reverse;
 use crate::event::Observer;
-use crate::guided::searched;
+use crate::guided::{explained, searched};
 use crate::krylov::inner;
 use crate::moments::{STEP, Widen};
 use crate::operator::values;
@@ -61,7 +61,8 @@ pub struct ParticleOptions {
     /// How their levels are spaced.
     pub spacing: Spacing,
     /// The population is resampled when its effective size has fallen below this share, in [0, 1], and at `t_1`. At 0 never, unless
-    /// fewer particles are left than paths: paths are independent then, and their weights are not used.
+    /// fewer particles are left than paths: paths are independent then, their weights are not used, and their noise is that of
+    /// `refine_eta`.
     pub resample_below: f64,
     /// Langevin steps at T before them. A chain starts from noise, but where data are scaled large a schedule leaves some signal
     /// at T.
@@ -117,6 +118,10 @@ struct Look {
 
 impl Particles<'_> {
     pub fn sample(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
+        let white = matches!(self.widen, Widen::None | Widen::Isotropic);
+        if self.alone() && white && self.options.proposal == Proposal::Guided && self.options.settle_steps == 0 {
+            return self.walk(problem, draw, observer);
+        }
         let size = self.options.particles;
         let measured = Measured::new(problem, self.widen, self.directions)?;
         let path_steps = self.fit.map_or(self.options.path_steps, weight_steps);
@@ -141,8 +146,7 @@ impl Particles<'_> {
                 if let Some(measured) = &measured {
                     return population.refine(measured, &grid, self.refine.refine_eta, z, tick);
                 }
-                let RefineOptions { correction, zeta, refine_eta: eta, refine_order: order, .. } = *self.refine;
-                Walk { grid, correction, zeta, eta, order }.run(problem, z, &mut population.noise, tick)
+                self.refine.walk(grid).run(problem, z, &mut population.noise, tick)
             },
         )
     }
@@ -150,6 +154,24 @@ impl Particles<'_> {
     /// Whether nothing ties the members of a population to each other.
     fn alone(&self) -> bool {
         self.fit.is_none() && self.options.paths == 1 && self.options.resample_below == 0.0
+    }
+
+    /// Paths by themselves, from T to 0: a walk like any other.
+    fn walk(&self, problem: &Problem, draw: &Draw, observer: &mut Observer) -> Result<Samples> {
+        let (schedule, steps) = (&problem.prior.schedule, self.options.path_steps + self.refine.refine_steps);
+        let grid = match self.options.spacing {
+            Spacing::Time => schedule.full_grid(steps),
+            Spacing::Ratio => {
+                let last = self.keypoints[self.keypoints.len() - 1].t;
+                let below = schedule.grid(last, schedule.bottom().t, self.refine.refine_steps);
+                self.levels(problem).into_iter().chain(below.into_iter().skip(1)).collect()
+            }
+        };
+        let walk = self.refine.walk(grid);
+        in_batches(problem, draw, steps, observer, |_, noise, tick| {
+            let z = noise.normal(problem.prior.shape(), &problem.device()) * schedule.start_std();
+            walk.run(problem, z, noise, tick)
+        })
     }
 
     /// Paths of the fitted chain, resampled at `t_1`.
@@ -197,10 +219,8 @@ impl Particles<'_> {
                 z = z * step.z + x0_hat * step.x0 + eps.clone() * step.std;
                 if let Some(shift) = shift {
                     // log p - log q of z = m_q + std eps, with m_q - m_p = moved.
-                    let moved = match self.refine.correction {
-                        Correction::Search => shift * grid[i + 1].alpha,
-                        _ => shift * step.x0,
-                    };
+                    let keeps_noise = self.refine.correction.keeps_noise();
+                    let moved = shift * if keeps_noise { grid[i + 1].alpha } else { step.x0 };
                     let (cross, square) = (inner(&eps, &moved), inner(&moved, &moved));
                     for (w, (c, s)) in log_weight.iter_mut().zip(cross.iter().zip(square)) {
                         *w -= c / step.std + 0.5 * s / step.std.powi(2);
@@ -281,34 +301,45 @@ impl Particles<'_> {
             let (log_likelihood, shift) = measured.look(z, &x0_hat, level, &|z| population.denoise(z, level))?;
             return Ok(Look { x0_hat, log_likelihood, shift: Some(shift) });
         }
-        let spread = if self.widen == Widen::None { 0.0 } else { problem.prior.spread(level) };
-        let nll = |x0_hat: Tensor<4>| {
-            let batch = x0_hat.dims()[0];
-            problem.measurement.nll(problem.prior.autoencoder.decode(x0_hat), &vec![spread; batch])
-        };
         let (x0_hat, shift) = if self.options.proposal == Proposal::Guided {
             let c = problem.prior.shape()[0];
             let both = population.in_chunks(z.clone(), |z| {
-                let leaf = z.autodiff().require_grad();
-                let tracked = problem.prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
-                let x0_hat = tracked.clone().inner();
-                if self.refine.correction == Correction::Search {
-                    return Ok(Tensor::cat(
-                        vec![x0_hat, searched(problem, &leaf, tracked, level)? * self.refine.zeta],
-                        1,
-                    ));
-                }
-                let mut grads = nll(tracked).sum().backward();
-                problem.prior.check()?;
-                let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| x0_hat.zeros_like());
-                Ok(Tensor::cat(vec![x0_hat, grad * (-self.refine.zeta * level.sigma.powi(2) / level.alpha)], 1))
+                let (x0_hat, shift) = self.moved(problem, z, level)?;
+                Ok(Tensor::cat(vec![x0_hat, shift * self.refine.zeta], 1))
             })?;
             (both.clone().slice_dim(1, 0..c), Some(both.slice_dim(1, c..2 * c)))
         } else {
             (population.denoise(z.clone(), level)?, None)
         };
-        let log_likelihood = values(&nll(x0_hat.clone())).into_iter().map(|n| -f64::from(n)).collect();
+        let nll = self.nll(problem, x0_hat.clone(), level);
+        let log_likelihood = values(&nll).into_iter().map(|n| -f64::from(n)).collect();
         Ok(Look { x0_hat, log_likelihood, shift })
+    }
+
+    /// `x0_hat` and its move towards the data, of some paths.
+    fn moved(&self, problem: &Problem, z: Tensor<4>, level: Level) -> Result<(Tensor<4>, Tensor<4>)> {
+        if self.refine.correction == Correction::Krylov {
+            let x0_hat = problem.prior.x0_hat_at(z.clone(), level, &problem.guidance)?;
+            let shift = explained(problem, &z, &x0_hat, level, self.refine.refine_directions)?;
+            return Ok((x0_hat, shift));
+        }
+        let leaf = z.autodiff().require_grad();
+        let tracked = problem.prior.x0_hat_at(leaf.clone(), level, &problem.guidance)?;
+        let x0_hat = tracked.clone().inner();
+        if self.refine.correction == Correction::Search {
+            return Ok((x0_hat, searched(problem, &leaf, tracked, level)?));
+        }
+        let mut grads = self.nll(problem, tracked, level).sum().backward();
+        problem.prior.check()?;
+        let grad = leaf.grad_remove(&mut grads).unwrap_or_else(|| x0_hat.zeros_like());
+        Ok((x0_hat, grad * (-level.sigma.powi(2) / level.alpha)))
+    }
+
+    /// `-log p^(y | z)`, `[batch]`.
+    fn nll(&self, problem: &Problem, x0_hat: Tensor<4>, level: Level) -> Tensor<1> {
+        let spread = if self.widen == Widen::None { 0.0 } else { problem.prior.spread(level) };
+        let batch = x0_hat.dims()[0];
+        problem.measurement.nll(problem.prior.autoencoder.decode(x0_hat), &vec![spread; batch])
     }
 }
 

@@ -24,6 +24,8 @@ pub struct RefineOptions {
     pub refine_eta: f64,
     /// Order of the steps, 1 or 2: see [`Walk::order`].
     pub refine_order: usize,
+    /// Directions of correction `krylov`, one more call each.
+    pub refine_directions: usize,
     /// Whether the paths' importance log-weights are computed (one call for each step of the fine grid and sample).
     pub weights: bool,
 }
@@ -36,14 +38,22 @@ impl Default for RefineOptions {
             zeta: 1.0,
             refine_eta: 1.0,
             refine_order: 1,
+            refine_directions: 1,
             weights: true,
         }
     }
 }
 
 impl RefineOptions {
+    /// Down a grid as these options say.
+    pub(super) fn walk(&self, grid: Vec<Level>) -> Walk {
+        let Self { correction, zeta, refine_eta: eta, refine_order: order, refine_directions: directions, .. } = *self;
+        Walk { grid, correction, zeta, eta, order, directions }
+    }
+
     fn validate(&self) -> Result<()> {
         super::at_least_one("refine_steps", self.refine_steps)?;
+        super::at_least_one("refine_directions", self.refine_directions)?;
         super::in_unit("refine_eta", self.refine_eta)?;
         if !(1..=2).contains(&self.refine_order) {
             return Err(Error::option("refine_order", format!("must be 1 or 2, got {}", self.refine_order)));
@@ -151,13 +161,7 @@ impl Vipaint {
             1 => vec![from],
             steps => prior.schedule.grid(from.t, to.t, steps - 1),
         };
-        let walk = Walk {
-            grid,
-            correction: self.refine.correction,
-            zeta: self.refine.zeta,
-            eta: self.refine.refine_eta,
-            order: self.refine.refine_order,
-        };
+        let walk = self.refine.walk(grid);
         let mut weights = Vec::new();
         let steps = self.refine.refine_steps + if self.refine.weights { weight_steps(fit) } else { 0 };
         let mut samples = in_batches(problem, draw, steps, observer, |indices, noise, tick| {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use vipaint_core::Error;
 use vipaint_core::sampler::{
-    Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
+    Correction, Method, RePaint, RePaintOptions, RefineOptions, Resample, ResampleOptions, Sampler, method,
 };
 
 use crate::Result;
@@ -132,22 +132,29 @@ fn vipaint(budget: &Budget, options: &Map<String, Value>, given: &dyn Fn(&str) -
     let start = 3 * of("init_steps").max(1);
     let init_samples = (budget.cost * 35 / 100 / start).max(1).min(of("init_samples"));
     let draws = budget.samples * budget.calls();
+    let drawn = of_correction(options);
     let before = init_samples * start + draws * (k - 1);
     let refine = if given("refine_steps") {
         of("refine_steps")
     } else if given("iterations") {
-        budget.cost.saturating_sub(before + of("iterations") * step) / (3 * draws)
+        budget.cost.saturating_sub(before + of("iterations") * step) / (drawn * draws)
     } else {
-        (budget.cost * 45 / 100 / (3 * draws)).min(RefineOptions::default().refine_steps as u64)
+        (budget.cost * 45 / 100 / (drawn * draws)).min(RefineOptions::default().refine_steps as u64)
     };
     let refine = refine.max(1);
-    let iterations = budget.cost.saturating_sub(before + draws * 3 * refine) / step.max(1);
+    let iterations = budget.cost.saturating_sub(before + draws * drawn * refine) / step.max(1);
     vec![
         ("iterations", iterations.into()),
         ("refine_steps", refine.into()),
         ("init_samples", init_samples.into()),
         ("weights", false.into()),
     ]
+}
+
+/// What a step costs with its correction.
+fn of_correction(options: &Map<String, Value>) -> u64 {
+    let correction: Option<Correction> = options.get("correction").and_then(|c| serde_json::from_value(c.clone()).ok());
+    correction.unwrap_or(Correction::Inside).cost(count(options, "refine_directions") as usize) as u64
 }
 
 fn is(options: &Map<String, Value>, key: &str, word: &str) -> bool {
@@ -161,7 +168,11 @@ fn particles(budget: &Budget, options: &Map<String, Value>) -> Vec<(&'static str
         return Vec::new();
     }
     let (of, krylov) = (|key: &str| count(options, key), is(options, "widen", "krylov"));
-    let (look, refinement) = if krylov { (1 + of("directions"), 2 + of("directions")) } else { (3, 3) };
+    let (look, refinement) = if krylov {
+        (1 + of("directions"), 2 + of("directions"))
+    } else {
+        (of_correction(options), of_correction(options))
+    };
     // Members that others may be resampled from are worked out even if they are not asked for.
     let alone = of("paths") <= 1 && options.get("resample_below").and_then(Value::as_f64) == Some(0.0);
     let drawn = if alone { budget.samples } else { budget.samples.next_multiple_of(of("particles")) };
@@ -239,6 +250,13 @@ mod tests {
             Contender::parse("vipaint k=1 iterations=10 init_samples=1 init_steps=3").expect("it is well written");
         let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 3);
         assert_eq!(drawn.options(&budget).expect("it is within its domain")["refine_steps"], serde_json::json!(refine));
+        let krylov = "vipaint k=1 iterations=10 init_samples=1 init_steps=3 correction=krylov";
+        let krylov = Contender::parse(krylov).expect("it is well written");
+        let refine = (2700 - 9 - 10 * 3 * (5 + 4)) / (8 * 2);
+        assert_eq!(
+            krylov.options(&budget).expect("it is within its domain")["refine_steps"],
+            serde_json::json!(refine)
+        );
         let fixed = Contender::parse("repaint steps=30").expect("it is well written");
         assert_eq!(fixed.options(&budget).expect("it is within its domain")["steps"], serde_json::json!(30));
         let rare = Contender::parse("repaint jump_length=1 resamplings=2").expect("it is well written");
@@ -257,12 +275,17 @@ mod tests {
         assert_eq!((&options["path_steps"], &options["refine_steps"]), (&63.into(), &17.into()));
         // Six samples of populations of four are eight, unless each is on its own: 400 / 8 = 50 or 400 / 6 = 66 calls for each.
         let budget = Budget { cost: 400, samples: 6, guided: false };
-        for (more, each) in [("", 50), (" resample_below=0", 66)] {
+        for (more, each, step) in [
+            ("", 50, 3),
+            (" resample_below=0", 66, 3),
+            (" resample_below=0 correction=krylov", 66, 2),
+            (" correction=krylov refine_directions=4", 50, 5),
+        ] {
             let contender = Contender::parse(&format!("vipaint particles=4{more}")).expect("it is well written");
             let options = contender.options(&budget).expect("it is within its domain");
             let steps = |key: &str| options[key].as_u64().unwrap_or_default();
-            let path = each * 60 / 100 / 3;
-            assert_eq!((steps("path_steps"), steps("refine_steps")), (path, (each - 3 * path) / 3), "{more}");
+            let path = each * 60 / 100 / step;
+            assert_eq!((steps("path_steps"), steps("refine_steps")), (path, (each - step * path) / step), "{more}");
         }
     }
 

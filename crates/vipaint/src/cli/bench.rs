@@ -24,13 +24,17 @@ pub struct BenchAvatars {
     #[arg(long, value_name = "PRIOR", default_value = "avatars")]
     pub prior: String,
     /// Methods, separated by commas, each with options if it needs any.
-    #[arg(long, value_name = "LIST", default_value = "vipaint,dps,blended,psld")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        default_value = "vipaint particles=1 resample_below=0 correction=krylov spacing=time refine_eta=0.25,blended eta=1,dps zeta=4,psld omega=5 eta=1"
+    )]
     pub methods: String,
     /// Portraits to leave out, the first ones: methods are tuned on others than those of the page (which takes none above 100).
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip: usize,
     /// Portraits for prompts under each mask.
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     pub prompted: usize,
     /// Samples for each of them.
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -42,7 +46,7 @@ pub struct BenchAvatars {
     #[arg(short = 'n', long = "samples", value_name = "N", default_value_t = 64)]
     pub samples: usize,
     /// Samples of the prior alone, whose attributes show the limit of all methods; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 512)]
     pub alone: usize,
     /// Cost for each sample in forward calls, a vector-Jacobian product counting two more; twice as much with a prompt.
     #[arg(long, value_name = "CALLS", default_value_t = 48)]
@@ -193,7 +197,7 @@ pub struct BenchOperators {
     #[arg(
         long,
         value_name = "LIST",
-        default_value = "vipaint k=1 correction=search particles=4 zeta=0.5|1|1.5|2,dps zeta=2|6|20|60,pigdm scale=1|2"
+        default_value = "vipaint k=1 correction=search particles=4 zeta=0.5|1|1.5,dps zeta=1|2|6|20|60,pigdm scale=1|2|4"
     )]
     pub methods: String,
     /// Pictures of each class (the held-out set has 10).

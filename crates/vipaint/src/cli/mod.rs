@@ -253,7 +253,8 @@ pub struct Ask {
     #[arg(long, value_enum, default_value_t = Preset::Balanced)]
     pub preset: Preset,
     /// Set a hyperparameter; may be repeated. A wrong key lists the right ones. Whole pictures and thin holes are restored with
-    /// particles=4 and correction=search under a prior on pixels, unless one of them or something of a fit is set.
+    /// particles=4 and correction=search under a prior on pixels, and --preset fast takes particles=1 and correction=krylov under a latent
+    /// one, unless one of these or something of a fit is set.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
     /// Noise of the known pixels in a range of [-1, 1]: gaussian:S, laplace:S, poisson:PEAK (photons at white) or none.

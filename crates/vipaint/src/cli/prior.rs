@@ -10,10 +10,10 @@ pub enum Prior {
     List,
     /// Describe a prior.
     Info {
-        /// Embedded name, file or folder.
+        /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), hf:ORG/REPO or exec:COMMAND.
         prior: String,
     },
-    /// Run one denoiser call on given tensors, to compare a converted prior with its origin.
+    /// Run one call on given tensors, to compare a converted prior with its origin.
     ///
     /// IN holds z_t [B,C,H,W] f32 and either t [B] (the network's own time input) or sigma [B] (sigma_t / alpha_t), and
     /// optionally class [B] i64, context [B,L,D] and pooled [B,D] (what a text encoder gives) and v [B,C,H,W], a cotangent. OUT
@@ -21,7 +21,7 @@ pub enum Prior {
     /// given, vjp (the gradient of <v, x0_hat> with respect to z_t). With --decode IN holds z and OUT gets x; with --encode
     /// IN holds x and OUT gets z.
     Check {
-        /// Embedded name or file.
+        /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), or hf:ORG/REPO.
         prior: String,
         /// Safetensors file with the inputs.
         #[arg(long, value_name = "IN")]
@@ -49,7 +49,8 @@ pub enum Prior {
     },
     /// Measure a network: time of a call, of a call with its gradient, and memory.
     Bench {
-        /// Embedded name, file, or with --random-weights a known architecture (see `vipaint prior list`).
+        /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), hf:ORG/REPO, or with
+        /// --random-weights a known architecture (see `vipaint prior list`).
         prior: String,
         /// Samples of a call.
         #[arg(long, value_name = "B", default_value_t = 1)]
@@ -61,7 +62,7 @@ pub enum Prior {
         #[arg(long)]
         random_weights: bool,
         /// Keep the random weights in half precision; arithmetic stays in single precision.
-        #[arg(long, requires = "random_weights")]
+        #[arg(long)]
         half_weights: bool,
         /// Measure the decoder.
         #[arg(long)]

@@ -83,9 +83,7 @@ fn prepare(
     let mut job = Job::new(Request { given: given()?, prior, condition, negative, settings, seed })?;
     // A fit alone is asked for where nothing is drawn.
     if amount.is_some() && job.suit()? {
-        eprintln!(
-            "note: samples are guided, weighted paths, and nothing is fitted; --set particles=0 fits a posterior"
-        );
+        eprintln!("note: samples are guided paths, and nothing is fitted; --set particles=0 fits a posterior");
     }
     tell_about(&job, amount)?;
     Ok(job)

@@ -10,7 +10,7 @@ use vipaint::hub::Remote;
 use vipaint::picture::read;
 use vipaint::priors::{EMBEDDED, Source};
 use vipaint::save::write_atomically;
-use vipaint::{Result, hub, priors, speed};
+use vipaint::{Error, Result, hub, priors, speed};
 use vipaint_zoo::presets::PRESETS;
 
 use super::Session;
@@ -63,12 +63,13 @@ fn list(json: bool) {
         super::print_json(&Value::Array(rows.chain(known).collect()));
         return;
     }
+    let width = PRESETS.iter().map(|preset| preset.name.len()).max().unwrap_or_default();
     for prior in EMBEDDED {
-        super::say(&format!("{:22} {}", prior.name, prior.about));
+        super::say(&format!("{:width$}  {}", prior.name, prior.about));
     }
     super::say("\narchitectures that are known, whose weights are not in the program:");
     for preset in PRESETS {
-        super::say(&format!("{:22} {}", preset.name, preset.about));
+        super::say(&format!("{:width$}  {}", preset.name, preset.about));
     }
 }
 
@@ -90,6 +91,10 @@ fn named(prior: &str, session: &Session) -> Result<Source> {
 }
 
 fn pull(prior: &str, half: bool, session: &Session) -> Result<()> {
+    if !prior.starts_with(Remote::SCHEME) && Source::named(prior).is_ok() {
+        let problem = format!("{prior} is here already");
+        return Err(Error::usage("PRIOR", problem, "give it to --prior as it is, or write hf:ORG/REPO"));
+    }
     let mut progress = Progress::new();
     let pulled = hub::pull("PRIOR", prior, half, &mut |step| {
         progress.on_fetch(step);

@@ -38,6 +38,19 @@ impl Preset {
         }
     }
 
+    /// VIPaint's options under a latent prior if they are others than its own, see [`super::Settings::suit_latents`].
+    pub(super) fn latents(self) -> Option<Sets> {
+        (self == Self::Fast).then_some(&[
+            ("particles", "1"),
+            ("resample_below", "0"),
+            ("correction", "krylov"),
+            ("spacing", "time"),
+            ("path_steps", "18"),
+            ("refine_steps", "6"),
+            ("refine_eta", "0.25"),
+        ])
+    }
+
     /// Whether it is for VIPaint only.
     pub(super) fn is_published(self) -> bool {
         matches!(self, Self::PublishedLdm | Self::PublishedSd3)

@@ -182,3 +182,47 @@ fn priors_are_listed_and_described() {
     assert_eq!(info["classes"], serde_json::json!(["cat", "dog"]));
     assert!(info["parameters"].as_u64() > Some(100));
 }
+
+/// Half as many bytes of weights: 143 MB of them, beside which little else counts.
+#[test]
+fn weights_in_half_precision_take_half_the_memory() {
+    let setup = Setup::new();
+    let bench = |more: &[&str]| -> serde_json::Value {
+        let arguments =
+            ["prior", "bench", "ddpm-cifar10-32", "--random-weights", "--size", "8", "--rounds", "1", "--json"];
+        let said = setup.run(&[&arguments[..], more].concat());
+        assert_eq!(said.code, Some(0), "{}", said.stderr);
+        serde_json::from_str(&said.stdout).unwrap()
+    };
+    let (single, half) = (bench(&[]), bench(&["--half-weights"]));
+    let megabytes = |figures: &serde_json::Value, key: &str| figures[key].as_f64().unwrap() / 1e6;
+    let saved = megabytes(&single, "peak_bytes") - megabytes(&half, "peak_bytes");
+    let held = single["parameters"].as_f64().unwrap() * 2.0 / 1e6;
+    assert!(saved > 0.9 * held, "saved {saved} MB of {held}");
+    assert!(megabytes(&half, "peak_bytes") < 1.25 * held + 20.0, "{half}");
+    for figures in [&single, &half] {
+        let ratio = megabytes(figures, "estimate_bytes") / megabytes(figures, "peak_bytes");
+        assert!((ratio - 1.0).abs() < 0.25, "{ratio}: {figures}");
+    }
+}
+
+#[test]
+fn wrong_names_and_options_are_answered_with_what_is_meant() {
+    let setup = Setup::new();
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["info", "lost/model.ckpt"], &["there is no file or folder \"lost/model.ckpt\"", "check the path"]),
+        (&["info", "lost.safetensors,weights=f16"], &["there is no file or folder \"lost.safetensors\""]),
+        (&["info", "fashion,weights=f16"], &["fashion takes nothing after its name"]),
+        (&["info", "sd-1.5,weights=f16"], &["sd-1.5 is a kind of checkpoint"]),
+        (&["bench", "sd-1.6", "--random-weights"], &["there is no architecture", "did you mean \"sd-1.5\""]),
+        (&["bench", "ldm-cin256", "--random-weights", "--size", "7"], &["--size:", "side of 7", "multiple"]),
+        (&["bench", "fashion", "--half-weights"], &["--half-weights", "FILE,weights=f16"]),
+        (&["bench", "avatars", "--random-weights", "--half-weights"], &["--half-weights", "single precision"]),
+        (&["pull", "fashion"], &["fashion is here already"]),
+    ];
+    for (arguments, parts) in cases {
+        let said = setup.run(&[&["prior"], arguments].concat());
+        assert_eq!(said.code, Some(2), "{arguments:?}: {}", said.stderr);
+        assert!(parts.iter().all(|part| said.stderr.contains(part)), "{arguments:?}: {}", said.stderr);
+    }
+}

@@ -51,6 +51,21 @@ fn the_demo_shows_a_portrait_and_a_prompt_changes_it() {
     assert_ne!(plain, prompted);
 }
 
+/// A quick look fits nothing and takes no gradient of the network; a fit that is asked for is fitted.
+#[test]
+fn a_quick_look_walks_without_gradients() {
+    let setup = Setup::new();
+    let quick = ["demo", "--prior", "avatars", "--preset", "fast"];
+    let said =
+        setup.run(&[&quick[..], &["-n", "2", "--prompt", "blue curls", "--cfg-scale", "3", "-o", "quick"]].concat());
+    assert!(said.code == Some(0) && said.stderr.contains("nothing is fitted"), "{}", said.stderr);
+    known_pixels_are_kept(&setup, "quick/sample-001.png");
+    let report = setup.json("quick/report.json");
+    assert_eq!((&report["options"]["correction"], &report["calls"]["vjp"]), (&"krylov".into(), &0.into()), "{report}");
+    let said = setup.run(&[&quick[..], &FEW[..], &["-o", "fitted"]].concat());
+    assert!(said.code == Some(0) && setup.path("fitted/posterior.safetensors").exists(), "{}", said.stderr);
+}
+
 #[test]
 fn prompts_and_names_that_mean_nothing_are_refused() {
     let setup = Setup::new();

@@ -125,36 +125,24 @@ impl Opened {
 }
 
 impl Recognised<'_> {
-    /// The prior, on a device; its hash is [`Table::hash`].
+    /// The prior, on a device. If `half`, packed weights of network and autoencoder are in half precision, see [`Loader::halved`].
     ///
     /// # Errors
     /// [`Error`] names the tensor that cannot be used.
-    pub fn load(&self, device: &Device) -> Result<Loaded> {
-        self.load_from(&Loader::new(&self.table, device))
-    }
-
-    /// [`Self::load`] with packed weights of network and autoencoder in half precision, see [`Loader::halved`]; its hash says so.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn load_halved(&self, device: &Device) -> Result<Loaded> {
-        let mut loaded = self.load_from(&Loader::new(&self.table, device).halved())?;
-        loaded.prior.hash += "-f16";
-        Ok(loaded)
-    }
-
-    fn load_from(&self, loader: &Loader<'_>) -> Result<Loaded> {
-        let mut loaded = assemble_from(self.header.clone(), loader)?;
+    pub fn load(&self, device: &Device, half: bool) -> Result<Loaded> {
+        let loader = Loader::new(&self.table, device);
+        let loader = if half { loader.halved() } else { loader };
+        let mut loaded = assemble_from(self.header.clone(), &loader)?;
         if let Some(reader) = crate::stable_diffusion::reader(self.opened, &self.header)? {
             crate::stable_diffusion::attach(&mut loaded.prior, reader);
         }
-        loaded.prior.hash = self.hash();
+        loaded.prior.hash = self.hash(half);
         Ok(loaded)
     }
 
-    /// The prior's hash, [`Table::hash`].
-    pub fn hash(&self) -> String {
-        self.table.hash(&self.header.to_json())
+    /// The hash of the prior that [`Self::load`] makes: [`Table::hash`], and whether weights are in half precision.
+    pub fn hash(&self, half: bool) -> String {
+        self.table.hash(&self.header.to_json()) + if half { "-f16" } else { "" }
     }
 }
 
@@ -163,5 +151,5 @@ impl Recognised<'_> {
 /// # Errors
 /// [`Error`] names what cannot be read or used.
 pub fn load(path: &Path, preset: Option<&'static Preset>) -> Result<Loaded> {
-    Opened::open(path)?.recognise(preset)?.load(&Device::flex())
+    Opened::open(path)?.recognise(preset)?.load(&Device::flex(), false)
 }
