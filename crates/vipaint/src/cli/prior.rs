@@ -47,7 +47,7 @@ pub enum Prior {
         #[arg(long)]
         fp16: bool,
     },
-    /// Measure a network: time of a call, of a call with its gradient, and memory.
+    /// Measure a network: time of a call, of a call with its gradient, and memory. Refused if that should hold more than --memory.
     Bench {
         /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), hf:ORG/REPO, or with
         /// --random-weights a known architecture (see `vipaint prior list`).
