@@ -12,7 +12,7 @@ use crate::{Error, Inventory, Result, Source, Values};
 #[derive(Debug, Default)]
 pub struct Table<'a> {
     rows: BTreeMap<String, TensorRef<'a>>,
-    /// Where tensors are converted. It lives as long as what is loaded from: not as long as what is loaded.
+    /// Where tensors are converted.
     buffer: Buffer,
 }
 
@@ -35,6 +35,11 @@ impl<'a> Table<'a> {
     /// The tensors whose names begin with `prefix`, a path that ends in a dot or is empty.
     pub fn below(&self, prefix: impl Into<String>) -> Below<'_, 'a> {
         Below { table: self, prefix: prefix.into() }
+    }
+
+    /// Gives the memory back that tensors were converted in.
+    pub(super) fn rest(&self) {
+        self.buffer.take();
     }
 
     /// How many tensors there are.
