@@ -179,14 +179,12 @@ impl<'a> TensorRef<'a> {
     /// # Errors
     /// [`FormatError::Tensor`] for integers, which no weight is.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        match self.in_place() {
-            Some(values) => Ok(values.to_vec()),
-            None => {
-                let mut values = Vec::new();
-                self.convert(&mut values)?;
-                Ok(values)
-            }
+        if let Some(values) = self.in_place() {
+            return Ok(values.to_vec());
         }
+        let mut values = Vec::new();
+        self.convert(&mut values)?;
+        Ok(values)
     }
 
     /// Its numbers in the file, if they are there in single precision and in order.
