@@ -3,7 +3,7 @@
 mod product;
 
 use crate::elementwise::exp;
-use crate::parallel::{Shared, with_scratch};
+use crate::parallel::{Shared, pieces, with_scratch};
 use crate::simd::{Simd, WIDE, multiversion};
 use crate::team::{each, map, parts, threads};
 use product::{Right, Rows, RowsMut, columns, product, transposed, turned};
@@ -15,6 +15,8 @@ const BLOCK: usize = 48;
 const CHANNELS: usize = 128;
 /// Rows of scores that are a task.
 const ROWS: usize = 6;
+/// Keys whose gradients are a task: these stay in cache from one block of queries to the next.
+const KEYS: usize = 256;
 
 /// `softmax(q k^T / sqrt(d)) v` for each head, `d = channels / heads`, heads in consecutive channels; without the batch.
 ///
@@ -50,9 +52,11 @@ impl Attention {
         batch
     }
 
-    /// Queries of a block.
+    /// Queries of a block: of an even number of nearly equal ones, which two threads finish together.
     fn block(&self) -> usize {
-        BLOCK * (self.dim() / CHANNELS).clamp(1, 4)
+        let count = self.queries.div_ceil(BLOCK * (self.dim() / CHANNELS).clamp(1, 4));
+        let count = if count > 1 { count.next_multiple_of(2) } else { 1 };
+        self.queries.div_ceil(count).next_multiple_of(WIDE)
     }
 
     /// The blocks of queries.
@@ -132,51 +136,93 @@ pub fn attention_vjp(
         let dq = dq.map(|d| shape.head_mut(&d, shape.queries, sample, head));
         head_vjp(shape, [q, k, v, g], dq, dk, dv);
     };
-    // Tasks inside of tasks run where they are: a head is one thread's, or its products are shared.
+    // Tasks inside of tasks run where they are: a head is one thread's, or its blocks of queries are shared.
     let heads = batch * shape.heads;
     if heads < threads() { (0..heads).for_each(one) } else { each(heads, one) }
 }
 
 /// [`attention_vjp`] of one head.
+///
+/// As many blocks of queries at a time as there are threads, each block one thread's; then what they add to the gradients of
+/// keys and values, some keys a task, one block after another: no result depends on how many there were.
 fn head_vjp(shape: &Attention, [q, k, v, g]: [Rows; 4], dq: Option<RowsMut>, dk: Option<RowsMut>, dv: Option<RowsMut>) {
-    let keys = shape.keys;
     let packed = map(3, |i| match i {
         0 => transposed(k),
         1 => transposed(v),
         _ => columns(k),
     });
-    let len = shape.block().min(shape.queries) * keys;
-    with_scratch(3 * len, |scratch| {
-        let (p, rest) = scratch.split_at_mut(len);
-        let (ds, turn) = rest.split_at_mut(len);
-        for block in shape.blocks() {
-            let (more, rows) = (block.start > 0, block.len());
-            let (q, g) = (q.part(block.clone()), g.part(block.clone()));
-            let (p, ds, turn) = (&mut p[..rows * keys], &mut ds[..rows * keys], &mut turn[..rows * keys]);
-            shape.probabilities(q, &packed[0], p);
-            if let Some(dv) = dv {
-                turned(p, keys, turn);
-                product(Rows::whole(turn, rows), &columns(g), more, dv);
-            }
-            if dq.is_none() && dk.is_none() {
-                continue;
-            }
-            product(g, &packed[1], false, RowsMut::whole(ds, keys));
-            parts(ds, ROWS * keys, |i, ds| {
-                let p = &p[i * ROWS * keys..];
-                for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
-                    softmax_vjp(p, ds, shape.scale());
+    let (blocks, keys_of) = (shape.blocks(), pieces(shape.keys, KEYS));
+    let (room, at_once) = (3 * shape.block().min(shape.queries) * shape.keys, threads().min(blocks.len()));
+    with_scratch(at_once * room, |scratch| {
+        for blocks in blocks.chunks(at_once) {
+            let shared = Shared::new(&mut *scratch);
+            let sums = map(blocks.len(), |i| {
+                let block = || blocks[i].clone();
+                // SAFETY: this task's part.
+                let scratch = unsafe { shared.slice(i * room, room) };
+                let dq = dq.map(|dq| dq.part(block()));
+                block_vjp(
+                    shape,
+                    [q.part(block()), g.part(block())],
+                    &packed,
+                    scratch,
+                    dq,
+                    [dk, dv].map(|d| d.is_some()),
+                )
+            });
+            each(2 * shape.keys.div_ceil(KEYS), |task| {
+                let (keys, of) = (keys_of(task / 2), task % 2);
+                for (block, sums) in blocks.iter().zip(&sums) {
+                    if let (Some(d), Some(sum)) = ([dk, dv][of], &sums[of]) {
+                        let left = Rows::whole(sum.left, block.len()).part(keys.clone());
+                        product(left, &sum.right, block.start > 0, d.part(keys.clone()));
+                    }
                 }
             });
-            if let Some(dq) = dq {
-                product(Rows::whole(ds, keys), &packed[2], false, dq.part(block));
-            }
-            if let Some(dk) = dk {
-                turned(ds, keys, turn);
-                product(Rows::whole(turn, rows), &columns(q), more, dk);
-            }
         }
     });
+}
+
+/// What a block of queries adds to a gradient, as a product.
+struct Sum<'a> {
+    left: &'a [f32],
+    right: Right,
+}
+
+/// [`attention_vjp`] of a block of queries of one head: writes `dq`, and returns what is asked for of the sums for `dk` and `dv`.
+/// `packed` are the transposes of keys and values, and the keys.
+fn block_vjp<'a>(
+    shape: &Attention,
+    [q, g]: [Rows; 2],
+    packed: &[Right],
+    scratch: &'a mut [f32],
+    dq: Option<RowsMut>,
+    [dk, dv]: [bool; 2],
+) -> [Option<Sum<'a>>; 2] {
+    let (keys, len) = (shape.keys, q.count() * shape.keys);
+    let (p, rest) = scratch.split_at_mut(len);
+    let (ds, rest) = rest.split_at_mut(len);
+    let p_turned = &mut rest[..len];
+    shape.probabilities(q, &packed[0], p);
+    if dv {
+        turned(p, keys, p_turned);
+    }
+    if dq.is_some() || dk {
+        product(g, &packed[1], false, RowsMut::whole(ds, keys));
+        parts(ds, ROWS * keys, |i, ds| {
+            let p = &p[i * ROWS * keys..];
+            for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
+                softmax_vjp(p, ds, shape.scale());
+            }
+        });
+        if let Some(dq) = dq {
+            product(Rows::whole(ds, keys), &packed[2], false, dq);
+        }
+        if dk {
+            turned(ds, keys, p); // the probabilities are not needed any more
+        }
+    }
+    [dk.then(|| Sum { left: p, right: columns(q) }), dv.then(|| Sum { left: p_turned, right: columns(g) })]
 }
 
 multiversion! {

@@ -158,6 +158,12 @@ pub fn activate_vjp(f: Activation, x: &[f32], g: &[f32], dx: &mut [f32]) {
     parts(dx, PIECE, |i, dx| slope_fast(f, &x[i * PIECE..][..dx.len()], &g[i * PIECE..][..dx.len()], dx));
 }
 
+/// `y = x`.
+pub(crate) fn copy(x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    parts(y, PIECE, |i, y| y.copy_from_slice(&x[i * PIECE..][..y.len()]));
+}
+
 /// `y = x sigmoid(x)`.
 pub fn silu(x: &[f32], y: &mut [f32]) {
     activate(Activation::Silu, x, y);

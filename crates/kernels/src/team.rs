@@ -20,8 +20,9 @@ thread_local! {
 
 /// Looks at the last tasks before their waiting thread yields, and before it sleeps.
 const LOOKS: [usize; 2] = [2000, 2020];
-/// How long a helper looks out for the next tasks: longer than most of what a network does between them.
-const LOOKOUT: Duration = Duration::from_micros(200);
+/// How long a helper looks out for the next tasks: longer than what a network does between them. A thread that slept comes late, and
+/// at times to the processor of the one that called it.
+const LOOKOUT: Duration = Duration::from_millis(1);
 
 /// Times that a thread takes tasks, where there are many. Each time costs the exchange of two cache lines between cores, which was
 /// more than the tasks themselves where there was one for each channel of a layer.
@@ -33,8 +34,9 @@ static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
 static POSTED: AtomicUsize = AtomicUsize::new(0);
 /// Helpers that look out for the next.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
-/// Helpers that were called and have not come yet. While all threads are busy with tasks of other callers none comes, and no more are
-/// called: those of a long run would come all at once at its end.
+/// Helpers that were called and have not gone back, whether they have come yet or not. While all threads are busy with tasks of other
+/// callers none comes, and no more are called: those of a long run would come all at once at its end. Nor is one called in place of
+/// one that is about to be done: the two and the caller would look out for each other's tasks on fewer processors.
 static CALLED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many threads there are for the tasks of the calling one: a single one that counts inside of a task, or else the pool's.
@@ -100,15 +102,11 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
     let share = (count / (SHARES * (helpers + 1))).max(1);
     let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
-    POSTED.fetch_add(1, Ordering::Release);
-    let there = WAITING.load(Ordering::Relaxed) + CALLED.load(Ordering::Relaxed);
-    let missing = if INSIDE.get() { 0 } else { helpers.saturating_sub(there) };
+    POSTED.fetch_add(1, Ordering::SeqCst);
+    let missing = if INSIDE.get() { 0 } else { helpers.saturating_sub(CALLED.load(Ordering::SeqCst)) };
     for _ in 0..missing {
-        CALLED.fetch_add(1, Ordering::Relaxed);
-        rayon::spawn(|| {
-            CALLED.fetch_sub(1, Ordering::Relaxed);
-            help();
-        });
+        CALLED.fetch_add(1, Ordering::SeqCst);
+        rayon::spawn(help);
     }
     job.work();
     job.wait();
@@ -120,16 +118,23 @@ fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) 
 
 /// Does the tasks that were shared last, and those that are posted in time.
 fn help() {
-    let mut found = true;
-    while found {
+    loop {
         let seen = POSTED.load(Ordering::Acquire);
         let job = BOARD.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(job) = job {
             job.work();
         }
         WAITING.fetch_add(1, Ordering::Relaxed);
-        found = look_out(seen);
+        let found = look_out(seen);
         WAITING.fetch_sub(1, Ordering::Relaxed);
+        if !found {
+            CALLED.fetch_sub(1, Ordering::SeqCst);
+            // Who posted before that did not call another.
+            if POSTED.load(Ordering::SeqCst) == seen {
+                return;
+            }
+            CALLED.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 

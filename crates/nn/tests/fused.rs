@@ -41,7 +41,8 @@ fn residual() {
         for (batch, shifts_only) in [(1, false), (3, false), (1, true), (3, true)] {
             let outputs = if shifts_only { c_out } else { 2 * c_out };
             let modulation = PackedConv::linear(noise([outputs, 12]), Some(noise([outputs])));
-            let fused = FusedResidual::new(norms.clone(), [&conv_in, &conv_out], skip.as_ref(), &modulation).unwrap();
+            let fused =
+                FusedResidual::new(norms.clone(), [&conv_in, &conv_out], skip.as_ref(), Some(&modulation)).unwrap();
             let (x, embedding) = (noise([batch, sides[0], sides[1], c_in]), noise([batch, 12]));
             let composed = |x: Tensor<4>| {
                 let h = normalised(x.clone(), &norms[0], GroupNormTail { modulation: None, silu: true });
@@ -61,11 +62,36 @@ fn residual() {
                 };
                 conv2d_frozen(h, &conv_out, Some(past))
             };
-            let got = results(&x, |x| fused.forward(&x, &embedding).unwrap());
+            let got = results(&x, |x| fused.forward(&x, Some(&embedding)).unwrap());
             assert!(
                 got == results(&x, composed),
                 "{c_in} to {c_out} channels, {sides:?}, batch {batch}, {outputs} outputs"
             );
+        }
+    }
+}
+
+#[test]
+fn a_residual_block_without_an_embedding() {
+    let sides = [6, 5];
+    for (c_in, c_out) in [(16, 16), (48, 32)] {
+        let conv = |from: usize, to: usize, kernel: usize| {
+            PackedConv::new(noise([to, from, kernel, kernel]), Some(noise([to])), 1, kernel / 2, sides)
+        };
+        let norms = [norm(c_in), norm(c_out)];
+        let convs = [conv(c_in, c_out, 3), conv(c_out, c_out, 3)];
+        let skip = (c_in != c_out).then(|| conv(c_in, c_out, 1));
+        let fused = FusedResidual::new(norms.clone(), convs.each_ref(), skip.as_ref(), None).unwrap();
+        let tail = || GroupNormTail { modulation: None, silu: true };
+        let composed = |x: Tensor<4>| {
+            let h = conv2d_frozen(normalised(x.clone(), &norms[0], tail()), &convs[0], None);
+            let past = skip.as_ref().map_or_else(|| x.clone(), |skip| conv2d_frozen(x.clone(), skip, None));
+            conv2d_frozen(normalised(h, &norms[1], tail()), &convs[1], Some(past))
+        };
+        for batch in [1, 3] {
+            let x = noise([batch, sides[0], sides[1], c_in]);
+            let got = results(&x, |x| fused.forward(&x, None).unwrap());
+            assert!(got == results(&x, composed), "{c_in} to {c_out} channels, batch {batch}");
         }
     }
 }
@@ -96,10 +122,10 @@ fn attention() {
 fn an_embedding_with_a_gradient_is_left_to_the_operations() {
     let conv = || PackedConv::new(noise([8, 8, 3, 3]), None, 1, 1, [2, 2]);
     let modulation = PackedConv::linear(noise([16, 4]), None);
-    let fused = FusedResidual::new([norm(8), norm(8)], [&conv(), &conv()], None, &modulation).unwrap();
+    let fused = FusedResidual::new([norm(8), norm(8)], [&conv(), &conv()], None, Some(&modulation)).unwrap();
     let (x, embedding) = (noise([1, 2, 2, 8]), noise([1, 4]));
-    assert!(fused.forward(&x, &embedding.clone().autodiff()).is_some());
-    assert!(fused.forward(&x, &embedding.autodiff().require_grad()).is_none());
+    assert!(fused.forward(&x, Some(&embedding.clone().autodiff())).is_some());
+    assert!(fused.forward(&x, Some(&embedding.autodiff().require_grad())).is_none());
 }
 
 #[test]

@@ -115,12 +115,12 @@ impl ResBlock {
 
     fn fuse(&self) -> Option<Residual> {
         let (norms, convs) = ([&self.norm_in, &self.norm_out], [&self.conv_in, &self.conv_out]);
-        Residual::new(norms, convs, self.skip.as_ref(), &self.embed)
+        Residual::new(norms, convs, self.skip.as_ref(), Some(&self.embed))
     }
 
     /// `embedding` is `[batch, embedding]`, after its activation.
     pub fn forward(&self, x: Tensor<4>, embedding: &Tensor<2>) -> Tensor<4> {
-        if let Some(y) = self.fused.as_ref().and_then(|fused| fused.forward(&x, embedding)) {
+        if let Some(y) = self.fused.as_ref().and_then(|fused| fused.forward(&x, Some(embedding))) {
             return y;
         }
         let h = self.norm_in.forward_silu(x.clone());

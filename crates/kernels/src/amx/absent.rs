@@ -16,6 +16,10 @@ pub(crate) fn available() -> bool {
     false
 }
 
+pub(crate) fn want(_: *const f32) {
+    unreachable!("{NONE}")
+}
+
 pub(crate) unsafe fn block(
     _: &Tiles,
     _: *const f32,

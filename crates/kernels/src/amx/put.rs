@@ -8,16 +8,16 @@ use crate::simd::{Simd, WIDE, multiversion};
 pub(crate) const NOWHERE: usize = usize::MAX;
 
 multiversion! {
-    /// Writes the first `count` of each row of sums, `[row][SIDE]`, plus `bias`, plus what is there if `add`, to `place + first`
-    /// in the target for its place.
+    /// Writes the first `count` of each row of sums, `[row][SIDE]`, plus `bias`, plus what is in that place from `past` on, to `place + first` in the
+    /// target for its place.
     ///
     /// # Safety
-    /// No other task touches these values meanwhile.
+    /// No other task touches these values meanwhile, and those of `past`, which may be the target's, are as many.
     pub(crate) unsafe fn put(
         sums: &[f32],
         places: &[usize],
         bias: &[f32; SIDE],
-        add: bool,
+        past: Option<*const f32>,
         target: Shared,
         first: usize,
         count: usize,
@@ -30,7 +30,7 @@ unsafe fn put_body<S: Simd>(
     sums: &[f32],
     places: &[usize],
     bias: &[f32; SIDE],
-    add: bool,
+    past: Option<*const f32>,
     target: Shared,
     first: usize,
     count: usize,
@@ -49,8 +49,8 @@ unsafe fn put_body<S: Simd>(
             unsafe {
                 let to = target.as_mut_ptr().add(column);
                 let mut value = s.add(s.load(sums.as_ptr().add(column)), s.load(bias.as_ptr().add(column)));
-                if add {
-                    value = s.add(value, s.load_first(to, n));
+                if let Some(past) = past {
+                    value = s.add(value, s.load_first(past.add(place + first + column), n));
                 }
                 s.store_first(to, n, value);
             }

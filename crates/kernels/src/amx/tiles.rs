@@ -190,6 +190,13 @@ pub(crate) unsafe fn block(
     }
 }
 
+/// Asks for a cache line, at any address, that is to be written.
+#[inline]
+pub(crate) fn want(line: *const f32) {
+    // SAFETY: a hint, which reads and writes nothing; every processor with AVX-512 has it.
+    unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, readonly, preserves_flags)) };
+}
+
 /// The high and the low parts of 32 values.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]

@@ -29,6 +29,10 @@ impl<'a> Rows<'a> {
         Self::new(data, data.len() / len, len, len)
     }
 
+    pub fn count(self) -> usize {
+        self.count
+    }
+
     pub fn part(self, rows: Range<usize>) -> Self {
         Self::new(&self.data[rows.start * self.stride..], rows.len(), self.len, self.stride)
     }
@@ -230,7 +234,8 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
                                 false,
                             );
                             let count = SIDE.min(y.len - first);
-                            amx::put(sums, &places[rows], &[0.0; SIDE], add, y.data, first, count);
+                            let past = add.then(|| y.data.at(0).cast_const());
+                            amx::put(sums, &places[rows], &[0.0; SIDE], past, y.data, first, count);
                         }
                     }
                 }

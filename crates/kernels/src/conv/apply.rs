@@ -4,7 +4,7 @@
 //! zeros. Neither the image nor its patches are copied.
 
 use super::pack::{Packed, PackedPass};
-use crate::elementwise::{Activation, activate, activate_here, activate_piece};
+use crate::elementwise::{Activation, activate, activate_here, activate_piece, copy};
 use crate::parallel::{Shared, pieces};
 use crate::team::{each, parts, threads};
 use crate::tile::{COLS, MOST_ROWS, Product, Start};
@@ -70,7 +70,7 @@ pub(super) fn activate_after(activation: Option<Activation>, target: &mut [f32],
     let Some(activation) = activation else { return };
     match before {
         Some(before) => {
-            before.copy_from_slice(target);
+            copy(target, before);
             activate(activation, before, target);
         }
         None => parts(target, PIECE, |_, target| activate_here(activation, target)),

@@ -5,7 +5,7 @@ use super::pointwise::{self, Pointwise};
 use super::tiled::{self, Tiled};
 use super::winograd::{Tile, Winograd, serves};
 use super::{Conv, Packed};
-use crate::elementwise::{Activation, activate_vjp};
+use crate::elementwise::{Activation, activate_vjp, copy};
 use crate::parallel::with_scratch;
 use crate::resample::{upsample2, upsample2_vjp};
 
@@ -104,6 +104,18 @@ impl Frozen {
     /// The convolution of a batch, plus what is in `y` if `add`.
     pub fn apply(&self, x: &[f32], add: bool, y: &mut [f32]) {
         self.run(x, add, None, y, None);
+    }
+
+    /// The convolution of a batch plus `past`, which is shaped as the result.
+    pub fn apply_onto(&self, x: &[f32], past: &[f32], y: &mut [f32]) {
+        match &self.kind {
+            Kind::Tiled(tiled) => tiled.apply_onto(self.doubled, x, &self.bias, past, y),
+            Kind::Upsampling(tiled) => tiled.apply_onto(false, x, &self.bias, past, y),
+            _ => {
+                copy(past, y);
+                self.apply(x, true, y);
+            }
+        }
     }
 
     /// The activated convolution of a batch, which `z` becomes without the activation: what [`activate_vjp`] needs before

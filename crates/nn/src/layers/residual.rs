@@ -56,14 +56,14 @@ impl ResidualBlock {
             None => None,
         };
         let norms = [&self.norm_in, &self.norm_out].map(GroupNorm::weights);
-        FusedResidual::new(norms, [&conv_in, &conv_out], skip, &self.modulation.packed()?)
+        FusedResidual::new(norms, [&conv_in, &conv_out], skip, Some(&self.modulation.packed()?))
     }
 
     /// `x` `[batch, height, width, c_in]` and `embedding` `[batch, embedding]` to `[batch, height, width, c_out]`.
     pub fn forward(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
         let [_, height, width, _] = x.dims();
         let fused = self.fused.get([height, width], || self.fuse([height, width])).flatten();
-        if let Some(y) = fused.and_then(|fused| fused.forward(&x, &embedding)) {
+        if let Some(y) = fused.and_then(|fused| fused.forward(&x, Some(&embedding))) {
             return y;
         }
         let h = self.norm_in.forward(x.clone(), GroupNormTail { modulation: None, silu: true });

@@ -1,6 +1,6 @@
 //! Attention.
 
-use super::buffers;
+use super::buffers::{self, Buffer};
 use super::flex::{dense, filled, filled_with};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
@@ -31,7 +31,7 @@ impl Backward<Flex, 3> for AttendBackward {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let g = dense(&grads.consume::<Flex>(&ops.node));
         let (shape, inputs) = ops.state;
-        let mut values: [Option<Vec<f32>>; 3] =
+        let mut values: [Option<Buffer>; 3] =
             std::array::from_fn(|i| ops.parents[i].as_ref().map(|_| buffers::take(inputs[i].shape().num_elements())));
         let [q, k, v] = inputs.each_ref().map(FlexTensor::storage);
         let [dq, dk, dv] = values.each_mut().map(Option::as_deref_mut);

@@ -4,7 +4,7 @@ use burn::backend::TensorMetadata;
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_flex::{FlexTensor, Layout};
 
-use super::buffers;
+use super::buffers::{self, Buffer};
 use crate::device::is_cpu;
 
 /// Whether the kernels serve this tensor: in single precision, on the CPU backend or its autodiff twin.
@@ -31,7 +31,7 @@ pub(super) fn filled(shape: Shape, fill: impl FnOnce(&mut [f32])) -> FlexTensor 
 }
 
 /// A tensor of the values of a buffer, which goes back to the others with it.
-pub(super) fn filled_with(values: Vec<f32>, shape: Shape) -> FlexTensor {
+pub(super) fn filled_with(values: Buffer, shape: Shape) -> FlexTensor {
     FlexTensor::new(buffers::storage(values), Layout::contiguous(shape), DType::F32)
 }
 

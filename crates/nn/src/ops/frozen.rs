@@ -220,9 +220,12 @@ impl FrozenConvolution for Flex {
     fn convolve_onto(x: FlexTensor, residual: FlexTensor, frozen: Arc<Frozen>) -> FlexTensor {
         let x = dense(&x);
         assert_eq!(residual.shape(), output_shape(&x, frozen.conv()), "shape of the residual");
-        let mut y = into_dense(residual);
-        frozen.apply(x.storage(), true, y.storage_mut()); // copies first if it is shared
-        y
+        let mut residual = into_dense(residual);
+        if let Some(y) = residual.try_storage_mut() {
+            frozen.apply(x.storage(), true, y);
+            return residual;
+        }
+        filled(residual.shape(), |y| frozen.apply_onto(x.storage(), residual.storage(), y))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The blocks of encoder and decoder.
 
 use burn::tensor::Tensor;
-use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm};
+use vipaint_nn::layers::frozen::{Attention, Conv2d, GroupNorm, Residual};
 use vipaint_nn::ops::GroupNormTail;
 
 use crate::Result;
@@ -22,22 +22,26 @@ pub(super) struct ResBlock {
     norm2: GroupNorm,
     conv2: Conv2d,
     skip: Option<Conv2d>,
+    /// All of it as one operation, where the kernels run.
+    fused: Option<Residual>,
 }
 
 impl ResBlock {
     pub fn load(loader: &Loader<'_>, c_in: usize, c_out: usize, sides: [usize; 2]) -> Result<Self> {
         let skip =
             if c_in == c_out { None } else { Some(loader.conv("nin_shortcut", Shape::same(c_in, c_out, 1, sides))?) };
-        Ok(Self {
-            norm1: norm(loader, "norm1", c_in)?,
-            conv1: loader.conv("conv1", Shape::same(c_in, c_out, 3, sides))?,
-            norm2: norm(loader, "norm2", c_out)?,
-            conv2: loader.conv("conv2", Shape::same(c_out, c_out, 3, sides))?,
-            skip,
-        })
+        let norm1 = norm(loader, "norm1", c_in)?;
+        let conv1 = loader.conv("conv1", Shape::same(c_in, c_out, 3, sides))?;
+        let norm2 = norm(loader, "norm2", c_out)?;
+        let conv2 = loader.conv("conv2", Shape::same(c_out, c_out, 3, sides))?;
+        let fused = Residual::new([&norm1, &norm2], [&conv1, &conv2], skip.as_ref(), None);
+        Ok(Self { norm1, conv1, norm2, conv2, skip, fused })
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        if let Some(y) = self.fused.as_ref().and_then(|fused| fused.forward(&x, None)) {
+            return y;
+        }
         let h = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let h = self.norm2.forward_silu(h);
         let x = match &self.skip {

@@ -75,6 +75,12 @@ impl Tiled {
         Run::new(&self.ahead, &self.weights, false, doubled).run(x, end, y, before);
     }
 
+    /// Maps a batch, as above, and adds `past`.
+    pub fn apply_onto(&self, doubled: bool, x: &[f32], bias: &[f32], past: &[f32], y: &mut [f32]) {
+        let end = End { bias: Some(bias), ..End::default() };
+        Run::new(&self.ahead, &self.weights, false, doubled).onto(past).run(x, &end, y, None);
+    }
+
     /// The gradient of the input from `g`, that of the output, before that of repeating.
     pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
         Run::new(&self.back, &self.weights, true, false).run(g, &End::default(), dx, None);

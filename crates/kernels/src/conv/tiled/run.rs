@@ -27,6 +27,8 @@ pub(super) struct Run<'a> {
     weights: &'a Blocks,
     turned: bool,
     doubled: bool,
+    /// Added, in the order of the target.
+    past: Option<&'a [f32]>,
 }
 
 /// A strip that is split: parts of 32 channels of places, `[phase][channel / 32][place]`, the low ones `low` values on.
@@ -48,7 +50,12 @@ struct Call<'a> {
 
 impl<'a> Run<'a> {
     pub fn new(grid: &'a Grid, weights: &'a Blocks, turned: bool, doubled: bool) -> Self {
-        Self { grid, weights, turned, doubled }
+        Self { grid, weights, turned, doubled, past: None }
+    }
+
+    /// The same plus `past`, shaped as the target.
+    pub fn onto(self, past: &'a [f32]) -> Self {
+        Self { past: Some(past), ..self }
     }
 
     fn chunks(&self) -> usize {
@@ -84,6 +91,7 @@ impl<'a> Run<'a> {
         assert_eq!([source.len() * repeats, target.len()], shapes.map(|len| batch * len), "images of {:?}", self.grid);
         assert!(before.as_ref().is_none_or(|before| before.len() == target.len()), "place for what is activated");
         assert!(end.bias.is_none_or(|bias| bias.len() == self.grid.target.channels), "a bias for each target channel");
+        assert!(self.past.is_none_or(|past| past.len() == target.len()), "what is added is shaped as the target");
         let (target, before) = (Shared::new(target), before.map(Shared::new));
         let call = Call { batch, source, end: *end, target, before };
         let total = self.grid.places(batch);
@@ -144,10 +152,11 @@ impl<'a> Run<'a> {
         let targets = self.targets(call.batch, strip, pass);
         let panels = self.panels();
         let wanted = (4 * threads()).min(panels * blocks * steps.len() / GRAIN).max(1);
-        let group = (panels / wanted).max(1);
-        let groups = panels.div_ceil(group);
+        let groups = wanted.min(panels);
         let parts = wanted.div_ceil(groups).min(blocks);
-        let (panels_of, blocks_of) = (pieces(panels, group), pieces(blocks, blocks.div_ceil(parts)));
+        // Nearly as many in each group, lest one thread has more of them.
+        let panels_of = |group: usize| group * panels / groups..(group + 1) * panels / groups;
+        let blocks_of = pieces(blocks, blocks.div_ceil(parts));
         each(groups * parts, |task| {
             let blocks = blocks_of(task % parts);
             if blocks.start >= blocks.end {
@@ -215,12 +224,12 @@ impl<'a> Run<'a> {
     ) {
         let first = panel * SIDE;
         let count = SIDE.min(self.grid.target.channels - first);
-        let results = Results { end: call.end, target: call.target, before: call.before, first, count };
+        let here = call.end.add.then(|| call.target.at(0).cast_const());
+        let past = self.past.map(<[f32]>::as_ptr).or(here);
+        let results = Results { end: call.end, past, target: call.target, before: call.before, first, count };
         let left = |block: usize| strip.parts.at(block * SIDE * LINE).cast_const();
-        let finish = |block: usize, sums: &[f32]| {
-            let places = block * SIDE..((block + 1) * SIDE).min(targets.len());
-            results.write(sums, &targets[places]);
-        };
+        let places = |block: usize| &targets[block * SIDE..((block + 1) * SIDE).min(targets.len())];
+        let finish = |block: usize, sums: &[f32]| results.write(sums, places(block));
         let low = 4 * strip.low;
         if let Some(right) = if self.turned { None } else { self.weights.ready(panel) } {
             // The next panel comes from far while this one is used.
@@ -229,6 +238,7 @@ impl<'a> Run<'a> {
                 for (i, number) in blocks.enumerate() {
                     let start = right.as_ptr().wrapping_add(right.len() + i * steps.len() * lines * LINE);
                     let (ahead, sums) = (Ahead { start, lines }, &mut sums[..]);
+                    results.ask(places(number));
                     // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
                     unsafe { block(tiles, left(number), low, right.as_ptr(), steps, ahead, sums.as_mut_ptr(), false) };
                     finish(number, sums);
@@ -238,9 +248,9 @@ impl<'a> Run<'a> {
         }
         // What is summed up at once needs a place for one block of sums, or else for all.
         let at_once = steps.len() <= GROUP;
-        let places = if at_once { 1 } else { blocks.len() };
+        let room = if at_once { 1 } else { blocks.len() };
         let taps = pass.taps.len().max(1);
-        with_lines((GROUP + places) * BLOCK, |scratch| {
+        with_lines((GROUP + room) * BLOCK, |scratch| {
             let (right, sums) = scratch.split_at_mut(GROUP * BLOCK);
             if steps.is_empty() {
                 // These outputs read nothing.
@@ -258,6 +268,9 @@ impl<'a> Run<'a> {
                 let here = &here[..steps.len()];
                 for (i, number) in blocks.clone().enumerate() {
                     let sums = &mut sums[if at_once { 0 } else { i * BLOCK }..][..BLOCK];
+                    if at_once {
+                        results.ask(places(number));
+                    }
                     // SAFETY: as above.
                     unsafe {
                         block(

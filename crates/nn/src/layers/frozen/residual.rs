@@ -10,16 +10,21 @@ use crate::ops::FusedResidual;
 pub struct Residual(FusedResidual);
 
 impl Residual {
-    /// Of the layers in the order of their use, `embed` before the second norm or, with twice its channels, scale and shift after
-    /// it; none where the kernels do not run.
-    pub fn new(norms: [&GroupNorm; 2], convs: [&Conv2d; 2], skip: Option<&Conv2d>, embed: &Linear) -> Option<Self> {
-        let skip = skip.map(|skip| &skip.packed);
-        FusedResidual::new(norms.map(GroupNorm::weights), convs.map(|conv| &conv.packed), skip, &embed.packed).map(Self)
+    /// Of the layers in the order of their use, `embed`, if there is an embedding, before the second norm or, with twice its
+    /// channels, scale and shift after it; none where the kernels do not run.
+    pub fn new(
+        norms: [&GroupNorm; 2],
+        convs: [&Conv2d; 2],
+        skip: Option<&Conv2d>,
+        embed: Option<&Linear>,
+    ) -> Option<Self> {
+        let (skip, embed) = (skip.map(|skip| &skip.packed), embed.map(|embed| &embed.packed));
+        FusedResidual::new(norms.map(GroupNorm::weights), convs.map(|conv| &conv.packed), skip, embed).map(Self)
     }
 
-    /// `x` `[batch, height, width, c_in]` and a constant `embedding` `[batch, embedding]` to `[batch, height, width, c_out]`; none
-    /// where the kernels do not run or the embedding has a gradient.
-    pub fn forward(&self, x: &Tensor<4>, embedding: &Tensor<2>) -> Option<Tensor<4>> {
+    /// `x` `[batch, height, width, c_in]` and a constant `embedding` `[batch, embedding]`, if there is one, to
+    /// `[batch, height, width, c_out]`; none where the kernels do not run or the embedding has a gradient.
+    pub fn forward(&self, x: &Tensor<4>, embedding: Option<&Tensor<2>>) -> Option<Tensor<4>> {
         self.0.forward(x, embedding)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::buffers::scratch;
+use super::super::buffers::take;
 use super::super::flex::{filled, on_flex};
 use super::super::frozen::PackedConv;
 use super::{Block, Kept, Norm, NormWeights, run};
@@ -53,21 +53,20 @@ impl Block for Weights {
     }
 
     fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept {
-        let mut n = scratch(x.len());
+        let mut n = take(x.len());
         let moments = group_norm(&self.norm.shape, x, &self.norm.tail(), &mut n);
         let maps = self.maps.each_ref().map(|map| filled(Shape::from([x.len()]), |to| map.apply(&n, false, to)));
         let [q, k, v] = maps.each_ref().map(FlexTensor::storage);
         attention(&self.shape, q, k, v, &mut n);
-        y.copy_from_slice(x);
-        self.out.apply(&n, true, y);
+        self.out.apply_onto(&n, x, y);
         Kept { values: maps.into(), moments: vec![moments] }
     }
 
     fn vjp(&self, x: &[f32], kept: &Kept, g: &[f32], dx: &mut [f32]) {
-        let mut dn = scratch(x.len());
+        let mut dn = take(x.len());
         {
-            let mut more = scratch(x.len());
-            let [mut dq, mut dk, mut dv] = [(); 3].map(|()| scratch(x.len()));
+            let mut more = take(x.len());
+            let [mut dq, mut dk, mut dv] = [(); 3].map(|()| take(x.len()));
             self.out.input_grad(g, &mut more);
             let [q, k, v] = [0, 1, 2].map(|i: usize| kept.values[i].storage());
             attention_vjp(&self.shape, q, k, v, &more, Some(&mut dq), Some(&mut dk), Some(&mut dv));
