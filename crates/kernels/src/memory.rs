@@ -1,6 +1,8 @@
 //! Memory for large results.
 
 use crate::team::{parts, threads};
+use half::f16;
+use half::vec::HalfBitsVecExt as _;
 use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 
@@ -30,6 +32,13 @@ pub fn zeros(len: usize) -> Vec<f32> {
     parts(space, PIECE, |_, part| part.fill(MaybeUninit::new(0.0)));
     // SAFETY: so many values have just been written.
     unsafe { zeros.set_len(len) };
+    zeros
+}
+
+/// The same in half precision.
+pub(crate) fn half_zeros(len: usize) -> Vec<f16> {
+    let zeros = vec![0u16; len].reinterpret_into();
+    advise(&zeros);
     zeros
 }
 

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn run(Cli { machine, command }: Cli) -> Result<ExitCode> {
     let device = device::parse(&machine.device)?;
     validate::machine(&machine)?;
-    let session = Session::start(machine.json, device)?;
+    let session = Session::start(&machine, device)?;
     device::guarded(device, || carry_out(command, &session))
 }
 

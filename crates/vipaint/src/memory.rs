@@ -57,6 +57,17 @@ fn room_on(device: &Device) -> u64 {
     LIMIT.get().copied().unwrap_or_else(|| free().map_or(u64::MAX, |bytes| bytes / PART))
 }
 
+/// Refuses what needs more bytes than the user said that features may take.
+///
+/// # Errors
+/// [`Error::Resource`] when it does.
+pub(crate) fn allow(what: &str, needed: u64, remedy: &str) -> Result<()> {
+    match LIMIT.get() {
+        Some(limit) if needed > *limit => Err(short(what, needed, *limit, remedy)),
+        _ => Ok(()),
+    }
+}
+
 /// What a sample takes, from a call of the denoiser to its gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
 use vipaint_core::Schedule;
-use vipaint_core::prior::{Condition, Prior};
+use vipaint_core::prior::{Condition, Footprint, Prior};
 use vipaint_nn::device::name;
 use vipaint_zoo::{
     Inventory, Loader, RandomWeights, Source as _,
@@ -137,6 +137,8 @@ fn loaded(ask: &Ask) -> Result<Value> {
 fn whole(ask: &Ask, prior: &Prior, made_of: &MadeOf, load: &Load) -> Result<Value> {
     let refused = |error: vipaint_zoo::Error| refuse(&ask.prior, &error);
     let cost = Cost::part(made_of, ask.decode).map_err(refused)?.ok_or_else(|| no_decoder(&prior.name))?;
+    let of = |footprint: Footprint| if ask.decode { footprint.decoder } else { footprint.denoiser };
+    allow(ask, cost.held.or_else(|| prior.footprint.map(of)))?;
     let (condition, levels) = (example(made_of), levels(&prior.schedule, ask.batch));
     let call: Call<'_> = if ask.decode {
         Box::new(|z| Ok(prior.autoencoder.decode(z)))
@@ -173,6 +175,7 @@ fn random(ask: &Ask) -> Result<Value> {
     let shape = header.network.shape();
     let cost = Cost::part(&MadeOf::Network(Box::new(header.clone())), ask.decode).map_err(refused)?;
     let cost = cost.ok_or_else(|| no_decoder(&ask.prior))?;
+    allow(ask, cost.held)?;
     let weights = RandomWeights::default();
     let loader = Loader::new(&weights, &ask.device);
     let loader = if ask.half_weights { loader.halved() } else { loader };
@@ -201,6 +204,12 @@ fn described(name: &str) -> Result<MadeOf> {
         }
         source => source?.made_of(),
     }
+}
+
+/// Refuses calls that hold more for each sample than the user said.
+fn allow(ask: &Ask, held: Option<u64>) -> Result<()> {
+    let bytes = held.map_or(0, |held| held.saturating_mul(ask.batch as u64));
+    memory::allow("a call with its gradient", bytes, "lower --batch or --size, or allow more with --memory")
 }
 
 fn no_decoder(name: &str) -> Error {

@@ -1,6 +1,6 @@
 //! Where the weights of a frozen network come from, by the names of its original checkpoint.
 
-use std::borrow::Cow;
+use std::cell::RefCell;
 use std::ops::{Deref, Range};
 
 use crate::Result;
@@ -27,15 +27,46 @@ pub trait Source {
 /// Values of a tensor: in a file that is mapped into memory, or made from it.
 #[derive(Debug)]
 pub struct Values<'a> {
-    values: Cow<'a, [f32]>,
+    held: Held<'a>,
     /// What was read of the file, and is given back.
     read: Option<TensorRef<'a>>,
 }
 
+/// Memory that one tensor after another is converted in. Fresh memory for each would be touched for the first time by each, which
+/// takes longer than the conversion.
+pub(crate) type Buffer = RefCell<Vec<f32>>;
+
+#[derive(Debug)]
+enum Held<'a> {
+    Mapped(&'a [f32]),
+    Own(Vec<f32>),
+    /// The first `len` values, in memory that goes back `to` where it was taken from.
+    Lent {
+        values: Vec<f32>,
+        len: usize,
+        to: &'a Buffer,
+    },
+}
+
 impl<'a> Values<'a> {
-    /// Those of a tensor of a file, whose memory is given back when they are dropped.
-    pub(crate) fn of(tensor: TensorRef<'a>, values: Cow<'a, [f32]>) -> Self {
-        Self { values, read: Some(tensor) }
+    /// Those of a tensor of a file where they are, whose memory is given back when they are dropped.
+    pub(crate) fn mapped(tensor: TensorRef<'a>, values: &'a [f32]) -> Self {
+        Self { held: Held::Mapped(values), read: Some(tensor) }
+    }
+
+    /// Those that `convert` makes of such a tensor: the first of a vector, of which it says how many; in `buffer` if there is one.
+    pub(crate) fn converted<E>(
+        tensor: TensorRef<'a>,
+        buffer: Option<&'a Buffer>,
+        convert: impl FnOnce(&mut Vec<f32>) -> Result<usize, E>,
+    ) -> Result<Self, E> {
+        let mut values = buffer.map(RefCell::take).unwrap_or_default();
+        let len = convert(&mut values)?;
+        let held = match buffer {
+            Some(to) => Held::Lent { values, len, to },
+            None => Held::Own(values),
+        };
+        Ok(Self { held, read: Some(tensor) })
     }
 
     /// A part of them.
@@ -44,22 +75,30 @@ impl<'a> Values<'a> {
     /// If it reaches beyond them.
     #[must_use]
     pub fn part(mut self, range: Range<usize>) -> Self {
-        self.values = match std::mem::take(&mut self.values) {
-            Cow::Borrowed(values) => Cow::Borrowed(&values[range]),
-            Cow::Owned(values) => Cow::Owned(values[range].to_vec()),
-        };
+        match &mut self.held {
+            Held::Mapped(values) => *values = &values[range],
+            Held::Own(values) => *values = values[range].to_vec(),
+            Held::Lent { values, len, .. } => {
+                let part = range.len();
+                values[..*len].copy_within(range, 0);
+                *len = part;
+            }
+        }
         self
     }
 
     /// Themselves, for good.
     pub fn into_vec(mut self) -> Vec<f32> {
-        std::mem::take(&mut self.values).into_owned()
+        match &mut self.held {
+            Held::Own(values) => std::mem::take(values),
+            Held::Mapped(_) | Held::Lent { .. } => self.to_vec(),
+        }
     }
 }
 
 impl From<Vec<f32>> for Values<'_> {
     fn from(values: Vec<f32>) -> Self {
-        Self { values: Cow::Owned(values), read: None }
+        Self { held: Held::Own(values), read: None }
     }
 }
 
@@ -67,7 +106,11 @@ impl Deref for Values<'_> {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.values
+        match &self.held {
+            Held::Mapped(values) => values,
+            Held::Own(values) => values,
+            Held::Lent { values, len, .. } => &values[..*len],
+        }
     }
 }
 
@@ -75,6 +118,13 @@ impl Drop for Values<'_> {
     fn drop(&mut self) {
         if let Some(tensor) = &self.read {
             tensor.release();
+        }
+        if let Held::Lent { values, to, .. } = &mut self.held {
+            let (mut there, values) = (to.borrow_mut(), std::mem::take(values));
+            // Of two that were lent at a time, the larger.
+            if there.len() < values.len() {
+                *there = values;
+            }
         }
     }
 }

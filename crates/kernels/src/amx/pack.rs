@@ -5,6 +5,7 @@ use crate::conv::turn as turn_values;
 use crate::parallel::Shared;
 use crate::team::each;
 use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 
 /// Pairs of a block of 32 terms and 32 columns: `[low, high][column / 16][term / 2][column % 16]`.
 pub(crate) const BLOCK: usize = SIDE * SIDE;
@@ -21,21 +22,21 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// From `weight` `[columns, terms, positions]`.
-    pub(crate) fn new(weight: &[f32], columns: usize, terms: usize, positions: usize) -> Self {
+    /// From `weight` `[columns, terms, positions]`, rounded to half precision if `half`.
+    pub(crate) fn new(weight: &[f32], [columns, terms, positions]: [usize; 3], half: bool) -> Self {
         assert_eq!(weight.len(), columns * terms * positions, "weights of a product");
-        let chunks = terms.div_ceil(SIDE);
+        let (chunks, len) = (terms.div_ceil(SIDE), block_len(half));
         let count = columns.div_ceil(SIDE) * chunks;
-        let mut values = Lines::zeros(count * positions * BLOCK);
+        let mut values = Lines::zeros(count * positions * len);
         let shared = Shared::new(values.get_mut());
         each(count, |task| {
             let (panel, chunk) = (task / chunks, task % chunks);
             let (column, term) = (panel * SIDE, chunk * SIDE);
             let sides = [SIDE.min(columns - column), SIDE.min(terms - term)];
             // SAFETY: the blocks of this panel and chunk are this task's.
-            let blocks = unsafe { shared.slice(task * positions * BLOCK, positions * BLOCK) };
+            let blocks = unsafe { shared.slice(task * positions * len, positions * len) };
             let mut rows = [0.0; BLOCK]; // [column][term], of a position
-            for (position, block) in blocks.chunks_exact_mut(BLOCK).enumerate() {
+            for (position, block) in blocks.chunks_exact_mut(len).enumerate() {
                 for (i, row) in rows.chunks_exact_mut(SIDE).take(sides[0]).enumerate() {
                     let from = &weight[((column + i) * terms + term) * positions + position..];
                     row.iter_mut()
@@ -43,10 +44,10 @@ impl Blocks {
                         .take(sides[1])
                         .for_each(|(to, from)| *to = *from);
                 }
-                pack(&rows, SIDE, [SIDE; 2], block);
+                put(half, block, |block| pack(&rows, SIDE, [SIDE; 2], block));
             }
         });
-        Self { values, half: false, terms, positions }
+        Self { values, half, terms, positions }
     }
 
     pub(crate) fn positions(&self) -> usize {
@@ -57,37 +58,17 @@ impl Blocks {
         size_of_val(self.values.get())
     }
 
-    /// Rounds to half precision.
-    pub(crate) fn halve(&mut self) {
-        if self.half {
-            return;
-        }
-        let mut half = Lines::zeros(self.values.get().len() / 2);
-        let shared = Shared::new(half.get_mut());
-        each(self.values.get().len() / BLOCK, |i| {
-            let (low, high) = self.values.get()[i * BLOCK..][..BLOCK].split_at(HALF_BLOCK);
-            // SAFETY: this task's block.
-            let half = unsafe { shared.slice(i * HALF_BLOCK, HALF_BLOCK) };
-            for (half, (low, high)) in half.iter_mut().zip(low.iter().zip(high)) {
-                let [first, second] = pair(*low, *high).map(|value| u32::from(f16::from_f32(value).to_bits()));
-                *half = f32::from_bits(first | second << 16);
-            }
-        });
-        self.values = half;
-        self.half = true;
-    }
-
     /// Blocks whose positions are sums of these: `sets[i]` lists those of position `i`.
     pub(crate) fn summed(&self, sets: &[Vec<usize>]) -> Self {
-        let (from, to) = (self.positions, sets.len());
-        let count = self.values.get().len() / (from * self.block_len());
-        let mut values = Lines::zeros(count * to * BLOCK);
+        let (from, to, len) = (self.positions, sets.len(), block_len(self.half));
+        let count = self.values.get().len() / (from * len);
+        let mut values = Lines::zeros(count * to * len);
         let shared = Shared::new(values.get_mut());
         each(count, |task| {
             // SAFETY: the blocks of this panel and chunk are this task's.
-            let blocks = unsafe { shared.slice(task * to * BLOCK, to * BLOCK) };
+            let blocks = unsafe { shared.slice(task * to * len, to * len) };
             let mut term = [0.0; BLOCK];
-            for (set, block) in sets.iter().zip(blocks.chunks_exact_mut(BLOCK)) {
+            for (set, block) in sets.iter().zip(blocks.chunks_exact_mut(len)) {
                 let mut sums = [0.0; BLOCK]; // pairs in the order of the high parts
                 for position in set {
                     self.write_number(task * from + position, false, &mut term);
@@ -96,20 +77,14 @@ impl Blocks {
                         sums.iter_mut().zip(pair(*low, *high)).for_each(|(sum, value)| *sum += value);
                     }
                 }
-                let high = block[HALF_BLOCK..].as_mut_ptr();
-                // SAFETY: 32 rows of 32 values, as many lines of pairs; the low parts come before.
-                unsafe { split(sums.as_ptr(), |i| i * SIDE, SIDE, SIDE, high, 0, HALF_BLOCK.wrapping_neg()) };
+                put(self.half, block, |block| {
+                    let high = block[HALF_BLOCK..].as_mut_ptr();
+                    // SAFETY: 32 rows of 32 values, as many lines of pairs; the low parts come before.
+                    unsafe { split(sums.as_ptr(), |i| i * SIDE, SIDE, SIDE, high, 0, HALF_BLOCK.wrapping_neg()) };
+                });
             }
         });
-        let mut summed = Self { values, half: false, terms: self.terms, positions: to };
-        if self.half {
-            summed.halve();
-        }
-        summed
-    }
-
-    fn block_len(&self) -> usize {
-        if self.half { HALF_BLOCK } else { BLOCK }
+        Self { values, half: self.half, terms: self.terms, positions: to }
     }
 
     /// The blocks of a panel, if they are there as they are read.
@@ -127,7 +102,8 @@ impl Blocks {
     fn write_number(&self, number: usize, turned: bool, to: &mut [f32]) {
         assert!(to.len() >= BLOCK && super::available());
         let mut expanded = [0.0; BLOCK];
-        let values = &self.values.get()[number * self.block_len()..][..self.block_len()];
+        let len = block_len(self.half);
+        let values = &self.values.get()[number * len..][..len];
         // SAFETY: blocks of these lengths, and a processor that has the instructions.
         unsafe {
             match (self.half, turned) {
@@ -140,6 +116,27 @@ impl Blocks {
                 (false, false) => to[..BLOCK].copy_from_slice(values),
             }
         }
+    }
+}
+
+fn block_len(half: bool) -> usize {
+    if half { HALF_BLOCK } else { BLOCK }
+}
+
+/// Has a whole block written, where it is to be or, if `half`, beside, and then rounds it to half precision.
+fn put(half: bool, block: &mut [f32], write: impl FnOnce(&mut [f32])) {
+    if !half {
+        return write(block);
+    }
+    let (mut whole, mut values, mut rounded) = ([0.0; BLOCK], [0.0; BLOCK], [f16::ZERO; BLOCK]);
+    write(&mut whole);
+    let (low, high) = whole.split_at(HALF_BLOCK);
+    for (values, (low, high)) in values.chunks_exact_mut(2).zip(low.iter().zip(high)) {
+        values.copy_from_slice(&pair(*low, *high));
+    }
+    rounded.convert_from_f32_slice(&values);
+    for (word, pair) in block.iter_mut().zip(rounded.chunks_exact(2)) {
+        *word = f32::from_bits(u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16);
     }
 }
 

@@ -50,7 +50,7 @@ impl Frozen {
             return Self::in_vectors(conv, weight, bias);
         }
         check(conv, weight, bias);
-        Self { conv: *conv, kind: Kind::Tiled(Tiled::new(conv, weight)), bias: bias.to_vec(), doubled: false }
+        Self { conv: *conv, kind: Kind::Tiled(Tiled::new(conv, weight, false)), bias: bias.to_vec(), doubled: false }
     }
 
     /// The same with products of vectors where [`Self::new`] would take tile registers: an error of single precision's rounding, for
@@ -59,7 +59,7 @@ impl Frozen {
         check(conv, weight, bias);
         let kind = match tile(conv) {
             Some(tile) => Kind::Winograd(Winograd::new(conv, weight, tile)),
-            None => summed(conv, weight),
+            None => summed(conv, weight, false),
         };
         Self { conv: *conv, kind, bias: bias.to_vec(), doubled: false }
     }
@@ -71,16 +71,8 @@ impl Frozen {
     /// weights transformed, and rounding those made results two to ten times as inexact.
     pub fn halved(conv: &Conv, weight: &[f32], bias: &[f32]) -> Self {
         check(conv, weight, bias);
-        let mut kind = if tiled::serves(conv) { Kind::Tiled(Tiled::new(conv, weight)) } else { summed(conv, weight) };
-        match &mut kind {
-            Kind::Tiled(tiled) | Kind::Upsampling(tiled) => tiled.halve(),
-            Kind::Winograd(_) => {}
-            Kind::Pointwise(pointwise) => pointwise.halve(),
-            Kind::Direct { forward, adjoint } => {
-                forward.halve();
-                adjoint.halve();
-            }
-        }
+        let kind =
+            if tiled::serves(conv) { Kind::Tiled(Tiled::new(conv, weight, true)) } else { summed(conv, weight, true) };
         Self { conv: *conv, kind, bias: bias.to_vec(), doubled: false }
     }
 
@@ -197,12 +189,13 @@ fn check(conv: &Conv, weight: &[f32], bias: &[f32]) {
     assert_eq!(bias.len(), conv.c_out, "bias of {conv:?}");
 }
 
-/// Direct summation without tile registers.
-fn summed(conv: &Conv, weight: &[f32]) -> Kind {
+/// Direct summation without tile registers, with weights rounded to half precision if `half`.
+fn summed(conv: &Conv, weight: &[f32], half: bool) -> Kind {
     if pointwise::serves(conv) {
-        Kind::Pointwise(Pointwise::new(conv, weight))
+        Kind::Pointwise(Pointwise::new(conv, weight, half))
     } else {
-        Kind::Direct { forward: Packed::forward(conv, weight), adjoint: Packed::input_grad(conv, weight) }
+        let forward = Packed::forward_in(conv, weight, half);
+        Kind::Direct { forward, adjoint: Packed::input_grad_in(conv, weight, half) }
     }
 }
 

@@ -25,18 +25,13 @@ pub(super) fn serves(conv: &Conv) -> bool {
 }
 
 impl Pointwise {
-    /// Packs `weight` `[c_out, c_in]` of a convolution that this [`serves`].
-    pub fn new(conv: &Conv, weight: &[f32]) -> Self {
-        Self { packed: Packed::forward(conv, weight), channels: [conv.c_in, conv.c_out] }
+    /// Packs `weight` `[c_out, c_in]` of a convolution that this [`serves`], rounded to half precision if `half`.
+    pub fn new(conv: &Conv, weight: &[f32], half: bool) -> Self {
+        Self { packed: Packed::forward_in(conv, weight, half), channels: [conv.c_in, conv.c_out] }
     }
 
     pub fn packed(&self) -> &Packed {
         &self.packed
-    }
-
-    /// Rounds the weights to half precision.
-    pub fn halve(&mut self) {
-        self.packed.halve();
     }
 
     /// The gradient `dx` of rows of input from `g`, that of the output.

@@ -1,6 +1,7 @@
 //! How packed weights are kept.
 
-use crate::memory::zeros;
+use crate::memory::{half_zeros, zeros};
+use crate::parallel::with_scratch;
 use crate::team::parts;
 use crate::tile::{Product, gather, gather_half};
 use half::f16;
@@ -24,10 +25,31 @@ pub(super) enum Panel<'a> {
 const PIECE: usize = 1 << 16;
 
 impl Values {
+    /// `count` panels of `len` values, zeros but for what `write(panel, values)` writes; rounded to half precision if `half`, without ever
+    /// being in memory in single precision together.
+    pub fn panels(count: usize, len: usize, half: bool, write: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+        // Panels of nothing are none.
+        let (all, len) = (count * len, len.max(1));
+        if !half {
+            let mut values = zeros(all);
+            parts(&mut values, len, write);
+            return Self::Single(values);
+        }
+        let mut values = half_zeros(all);
+        parts(&mut values, len, |panel, half| {
+            with_scratch(half.len(), |single| {
+                single.fill(0.0);
+                write(panel, single);
+                half.convert_from_f32_slice(single);
+            });
+        });
+        Self::Half(values)
+    }
+
     /// Rounds them to the nearest in half precision: 11 bits of each between 6e-5 and 65504, fewer below.
     pub fn halve(&mut self) {
         if let Self::Single(values) = self {
-            let mut half = vec![f16::ZERO; values.len()];
+            let mut half = half_zeros(values.len());
             parts(&mut half, PIECE, |i, half| {
                 half.convert_from_f32_slice(&values[i * PIECE..][..half.len()]);
             });

@@ -8,7 +8,7 @@ use clap::Subcommand;
 pub enum Prior {
     /// List the embedded priors and the presets of checkpoints.
     List,
-    /// Describe a prior.
+    /// Describe a prior. A checkpoint's weights are not loaded, but of hf:ORG/REPO all files are fetched first, weights too.
     Info {
         /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), hf:ORG/REPO or exec:COMMAND.
         prior: String,
@@ -47,7 +47,7 @@ pub enum Prior {
         #[arg(long)]
         fp16: bool,
     },
-    /// Measure a network: time of a call, of a call with its gradient, and memory.
+    /// Measure a network: time of a call, of a call with its gradient, and memory. Refused if that should hold more than --memory.
     Bench {
         /// Embedded name, file or folder (FILE,preset=NAME,weights=f16 of a checkpoint), hf:ORG/REPO, or with
         /// --random-weights a known architecture (see `vipaint prior list`).

@@ -35,11 +35,14 @@ pub struct Session {
     json: bool,
     interrupt: Interrupt,
     device: Choice,
+    /// Whether `--memory` is given.
+    memory: bool,
 }
 
 impl Session {
-    pub fn start(json: bool, device: Choice) -> Result<Self> {
-        Ok(Self { json, interrupt: Interrupt::listen()?, device })
+    pub fn start(machine: &cli::Machine, device: Choice) -> Result<Self> {
+        let cli::Machine { json, memory, .. } = *machine;
+        Ok(Self { json, interrupt: Interrupt::listen()?, device, memory: memory.is_some() })
     }
 
     /// Opens the device.
@@ -54,6 +57,15 @@ impl Session {
         }
         let problem = format!("`vipaint {command}` does not run on {}", self.device);
         Err(Error::usage("--device", problem, "leave it out"))
+    }
+
+    /// For a command that nothing can be said to about memory.
+    fn no_memory(&self, command: &str) -> Result<()> {
+        if !self.memory {
+            return Ok(());
+        }
+        let problem = format!("`vipaint {command}` has nothing to split or to refuse by it");
+        Err(Error::usage("--memory", problem, "leave it out; `vipaint prior bench` heeds it"))
     }
 }
 

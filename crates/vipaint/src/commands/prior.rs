@@ -21,17 +21,21 @@ pub fn run(raw: cli::Prior, session: &Session) -> Result<ExitCode> {
     match raw {
         cli::Prior::List => {
             session.cpu_only("prior list")?;
+            session.no_memory("prior list")?;
             list(session.json);
         }
         cli::Prior::Info { prior } => {
             session.cpu_only("prior info")?;
+            session.no_memory("prior info")?;
             info(&named(&prior, session)?, session.json)?;
         }
         cli::Prior::Pull { prior, fp16 } => {
             session.cpu_only("prior pull")?;
+            session.no_memory("prior pull")?;
             pull(&prior, fp16, session)?;
         }
         cli::Prior::Check { prior, input, output, decode, encode } => {
+            session.no_memory("prior check")?;
             let part = match (decode, encode) {
                 (true, _) => Part::Decoder,
                 (_, true) => Part::Encoder,

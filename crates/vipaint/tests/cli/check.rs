@@ -183,6 +183,32 @@ fn priors_are_listed_and_described() {
     assert!(info["parameters"].as_u64() > Some(100));
 }
 
+#[test]
+fn what_may_be_held_is_heeded_or_refused_as_an_option() {
+    let setup = Setup::new();
+    let run = |arguments: &[&str]| setup.run(&[&["prior"], arguments].concat());
+    let size = ["--random-weights", "--size", "8", "--rounds", "1", "--json"];
+    let measured = run(&[&["bench", "ddpm-cifar10-32", "--memory", "1"], &size[..]].concat());
+    let figures: serde_json::Value = serde_json::from_str(&measured.stdout).unwrap();
+    // A hair more is enough, a hair less is not, and twice as many samples need twice as much.
+    let gib = |factor: f64| (factor * figures["held_bytes"].as_f64().unwrap() / f64::from(1 << 30)).to_string();
+    for (factor, batch, code) in [(1.001, "1", 0), (0.999, "1", 4), (1.999, "2", 4)] {
+        let (gib, batched) = (gib(factor), ["bench", "ddpm-cifar10-32", "--batch", batch, "--memory"]);
+        let said = run(&[&batched[..], &[gib.as_str()], &size[..]].concat());
+        assert_eq!(said.code, Some(code), "{}", said.stderr);
+        assert!(code == 0 || said.stderr.contains("not enough for a call with its gradient"), "{}", said.stderr);
+    }
+    for prior in [&["avatars"][..], &["avatars", "--decode"], &["fashion"]] {
+        let said = run(&[&["bench"], prior, &["--rounds", "1", "--memory", "0.00001"]].concat());
+        assert!(said.code == Some(4) && said.stderr.contains("--memory"), "{prior:?}: {}", said.stderr);
+    }
+    let check = ["check", "fashion", "--input", "in.safetensors", "--output", "out.safetensors"];
+    for command in [&["list"][..], &["info", "fashion"], &["pull", "hf:a/b"], &check] {
+        let said = run(&[command, &["--memory", "1"]].concat());
+        assert!(said.code == Some(2) && said.stderr.contains("--memory"), "{command:?}: {}", said.stderr);
+    }
+}
+
 /// Half as many bytes of weights: 143 MB of them, beside which little else counts.
 #[test]
 fn weights_in_half_precision_take_half_the_memory() {

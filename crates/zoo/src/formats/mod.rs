@@ -28,6 +28,8 @@ pub use mismatch::Mismatch;
 use tensor::Strided;
 pub use tensor::{Dtype, TensorRef};
 
+use crate::source::Buffer;
+
 /// The tensors of a checkpoint, by name.
 pub struct Checkpoint {
     files: Vec<Data>,
@@ -172,21 +174,33 @@ impl crate::Source for Checkpoint {
     }
 
     fn values(&self, name: &str, shape: &[usize]) -> crate::Result<crate::Values<'_>> {
-        self.get(name)?.weights(name, shape)
+        self.get(name)?.weights(name, shape, None)
     }
 }
 
 impl<'a> TensorRef<'a> {
-    /// Its numbers as weights of this shape, called `name` in errors; borrowed from the file if they are there in single precision.
+    /// Its numbers as weights of this shape, called `name` in errors; borrowed from the file if they are there in single precision, else
+    /// in `buffer`, if that is given, until they are dropped.
     ///
     /// # Errors
     /// When it has another shape or type, or values that are not finite.
-    pub fn weights(&self, name: &str, shape: &[usize]) -> crate::Result<crate::Values<'a>> {
+    pub(crate) fn weights<'b>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        buffer: Option<&'b Buffer>,
+    ) -> crate::Result<crate::Values<'b>>
+    where
+        'a: 'b,
+    {
         if self.shape() != shape {
             let (expected, got) = (shape.to_vec(), self.shape().to_vec());
             return Err(crate::Error::Shape { name: name.to_owned(), expected, got });
         }
-        let values = crate::Values::of(self.clone(), self.numbers()?);
+        let values = match self.in_place() {
+            Some(values) => crate::Values::mapped(self.clone(), values),
+            None => crate::Values::converted(self.clone(), buffer, |values| self.convert(values))?,
+        };
         if tensor::all_finite(&values) { Ok(values) } else { Err(crate::Error::NotFinite(name.to_owned())) }
     }
 }

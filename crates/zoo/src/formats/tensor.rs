@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use half::{bf16, f16};
+use half::f16;
+use half::slice::HalfFloatSliceExt as _;
 use rayon::prelude::*;
 
 use super::data::Data;
@@ -178,28 +179,45 @@ impl<'a> TensorRef<'a> {
     /// # Errors
     /// [`FormatError::Tensor`] for integers, which no weight is.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
-        self.numbers().map(Cow::into_owned)
+        if let Some(values) = self.in_place() {
+            return Ok(values.to_vec());
+        }
+        let mut values = Vec::new();
+        self.convert(&mut values)?;
+        Ok(values)
     }
 
-    /// [`Self::to_f32`], borrowed from the file where that is possible.
+    /// Its numbers in the file, if they are there in single precision and in order.
+    pub(super) fn in_place(&self) -> Option<&'a [f32]> {
+        match self.bytes() {
+            Cow::Borrowed(bytes) if self.dtype() == Dtype::F32 => in_place(bytes),
+            _ => None,
+        }
+    }
+
+    /// Makes its numbers the first of `values`, which grow if they are fewer; says how many there are.
     ///
     /// # Errors
-    /// As there.
-    pub(super) fn numbers(&self) -> Result<Cow<'a, [f32]>> {
-        let bytes = self.bytes();
-        Ok(Cow::Owned(match self.dtype() {
-            Dtype::F32 => match bytes {
-                Cow::Borrowed(bytes) if let Some(values) = in_place(bytes) => return Ok(Cow::Borrowed(values)),
-                bytes => converted(&bytes, f32::from_le_bytes),
-            },
-            Dtype::F64 => converted(&bytes, |b| f64::from_le_bytes(b) as f32),
-            Dtype::F16 => converted(&bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Dtype::BF16 => converted(&bytes, |b| bf16::from_le_bytes(b).to_f32()),
+    /// As [`Self::to_f32`].
+    pub(super) fn convert(&self, values: &mut Vec<f32>) -> Result<usize> {
+        let (bytes, count) = (self.bytes(), self.strided.count());
+        if values.len() < count {
+            drop(std::mem::take(values)); // before the larger ones are made
+            *values = vec![0.0; count];
+        }
+        let values = &mut values[..count];
+        match self.dtype() {
+            Dtype::F32 => pieces(&bytes, values, |from, to| each(from, to, f32::from_le_bytes)),
+            Dtype::F64 => pieces(&bytes, values, |from, to| each(from, to, |number| f64::from_le_bytes(number) as f32)),
+            Dtype::F16 => pieces(&bytes, values, widen),
+            // The upper half of a number in single precision.
+            Dtype::BF16 => pieces(&bytes, values, |from, to| each(from, to, |[a, b]| f32::from_le_bytes([0, 0, a, b]))),
             other => {
                 let problem = format!("holds {other:?}, not floating-point numbers");
                 return Err(FormatError::Tensor { name: self.name.to_owned(), problem });
             }
-        }))
+        }
+        Ok(count)
     }
 }
 
@@ -213,15 +231,23 @@ fn in_place(bytes: &[u8]) -> Option<&[f32]> {
     (cfg!(target_endian = "little") && before.is_empty() && after.is_empty()).then_some(values)
 }
 
-/// Numbers of `N` bytes, by all threads.
-fn converted<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32 + Sync) -> Vec<f32> {
-    let numbers = bytes.as_chunks::<N>().0;
-    let mut values = vec![0.0; numbers.len()];
-    let pieces = values.par_chunks_mut(PIECE).zip(numbers.par_chunks(PIECE));
-    pieces.for_each(|(values, numbers)| {
-        values.iter_mut().zip(numbers).for_each(|(value, number)| *value = convert(*number));
-    });
-    values
+/// Converts numbers of `N` bytes, by all threads.
+fn pieces<const N: usize>(bytes: &[u8], values: &mut [f32], convert: impl Fn(&[[u8; N]], &mut [f32]) + Sync) {
+    let numbers = bytes.as_chunks::<N>().0.par_chunks(PIECE);
+    numbers.zip(values.par_chunks_mut(PIECE)).for_each(|(numbers, values)| convert(numbers, values));
+}
+
+fn each<const N: usize>(numbers: &[[u8; N]], values: &mut [f32], convert: impl Fn([u8; N]) -> f32) {
+    values.iter_mut().zip(numbers).for_each(|(value, number)| *value = convert(*number));
+}
+
+/// Numbers in half precision, many at a time, as processors convert them.
+fn widen(numbers: &[[u8; 2]], values: &mut [f32]) {
+    let mut halves = [f16::ZERO; 256];
+    for (numbers, values) in numbers.chunks(halves.len()).zip(values.chunks_mut(halves.len())) {
+        halves.iter_mut().zip(numbers).for_each(|(half, number)| *half = f16::from_le_bytes(*number));
+        halves[..numbers.len()].convert_to_f32_slice(values);
+    }
 }
 
 /// Whether no number is infinite or none, as found by all threads.

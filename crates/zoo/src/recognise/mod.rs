@@ -133,6 +133,7 @@ impl Recognised<'_> {
         let loader = Loader::new(&self.table, device);
         let loader = if half { loader.halved() } else { loader };
         let mut loaded = assemble_from(self.header.clone(), &loader)?;
+        self.table.rest(); // Texts are read next, from elsewhere.
         if let Some(reader) = crate::stable_diffusion::reader(self.opened, &self.header)? {
             crate::stable_diffusion::attach(&mut loaded.prior, reader);
         }

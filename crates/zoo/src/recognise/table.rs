@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::formats::{Mismatch, TensorRef};
+use crate::source::Buffer;
 use crate::{Error, Inventory, Result, Source, Values};
 
 /// Tensors by the names that networks ask for.
 #[derive(Debug, Default)]
 pub struct Table<'a> {
     rows: BTreeMap<String, TensorRef<'a>>,
+    /// Where tensors are converted.
+    buffer: Buffer,
 }
 
 /// Pieces of a tensor that go into the hash, evenly spaced.
@@ -32,6 +35,11 @@ impl<'a> Table<'a> {
     /// The tensors whose names begin with `prefix`, a path that ends in a dot or is empty.
     pub fn below(&self, prefix: impl Into<String>) -> Below<'_, 'a> {
         Below { table: self, prefix: prefix.into() }
+    }
+
+    /// Gives the memory back that tensors were converted in.
+    pub(super) fn rest(&self) {
+        self.buffer.take();
     }
 
     /// How many tensors there are.
@@ -85,7 +93,7 @@ impl Source for Table<'_> {
 
     fn values(&self, name: &str, shape: &[usize]) -> Result<Values<'_>> {
         match self.rows.get(name) {
-            Some(tensor) => tensor.weights(name, shape),
+            Some(tensor) => tensor.weights(name, shape, Some(&self.buffer)),
             None => Err(Error::Missing(vec![name.to_owned()])),
         }
     }
@@ -128,5 +136,40 @@ impl Below<'_, '_> {
         let full = || format!("{}{name}", self.prefix);
         let shape = self.shape(name).ok_or_else(|| Error::Missing(vec![full()]))?;
         shape.try_into().map_err(|_| Error::Dimensions { name: full(), expected: N, got: shape.to_vec() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::{bf16, f16};
+    use safetensors::tensor::{Dtype, TensorView};
+
+    use super::*;
+    use crate::formats::Checkpoint;
+
+    #[test]
+    fn tensors_are_converted_in_the_same_memory() {
+        let ramp = |len: usize| (0..len).map(|i| i as f32 - 3.5).collect::<Vec<_>>();
+        let half: Vec<u8> = ramp(600).iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect();
+        let brain: Vec<u8> = ramp(7).iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect();
+        let views = [("a", Dtype::F16, 600, &half), ("b", Dtype::BF16, 7, &brain)]
+            .map(|(name, dtype, len, bytes)| (name, TensorView::new(dtype, vec![len], bytes).unwrap()));
+        let file = Checkpoint::from_bytes(safetensors::serialize(views, None).unwrap()).unwrap();
+        let mut table = Table::default();
+        for tensor in file.tensors() {
+            table.insert(tensor.name(), tensor);
+        }
+        let large = table.values("a", &[600]).unwrap();
+        let memory = large.as_ptr();
+        let small = table.values("b", &[7]).unwrap();
+        assert!(*large == ramp(600)[..] && *small == ramp(7)[..]);
+        // The larger stays, in whichever order they go.
+        drop(large);
+        drop(small);
+        let small = table.values("b", &[7]).unwrap();
+        assert_eq!((small.as_ptr(), &*small), (memory, &ramp(7)[..]));
+        assert_eq!(*small.part(2..5), ramp(7)[2..5]);
+        assert_eq!(table.tensor("b", &[7]).unwrap(), ramp(7));
+        assert_eq!(*table.values("a", &[600]).unwrap(), ramp(600)[..]);
     }
 }

@@ -39,9 +39,9 @@ pub(super) fn serves(conv: &Conv) -> bool {
 }
 
 impl Tiled {
-    /// Packs `weight` `[c_out, c_in, kernel, kernel]`.
-    pub fn new(conv: &Conv, weight: &[f32]) -> Self {
-        let weights = Blocks::new(weight, conv.c_out, conv.c_in, conv.kernel * conv.kernel);
+    /// Packs `weight` `[c_out, c_in, kernel, kernel]`, rounded to half precision if `half`.
+    pub fn new(conv: &Conv, weight: &[f32], half: bool) -> Self {
+        let weights = Blocks::new(weight, [conv.c_out, conv.c_in, conv.kernel * conv.kernel], half);
         Self { weights, ahead: Grid::forward(conv), back: Grid::adjoint(conv) }
     }
 
@@ -84,11 +84,6 @@ impl Tiled {
     /// The gradient of the input from `g`, that of the output, before that of repeating.
     pub fn input_grad(&self, g: &[f32], dx: &mut [f32]) {
         Run::new(&self.back, &self.weights, true, false).run(g, &End::default(), dx, None);
-    }
-
-    /// Rounds the weights to half precision.
-    pub fn halve(&mut self) {
-        self.weights.halve();
     }
 
     /// Bytes that the packed weights take.
