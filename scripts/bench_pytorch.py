@@ -270,12 +270,16 @@ def machine(options):
     return {"cpu": model, "cores": os.cpu_count(), "torch": torch, "python": python, "rustc": rustc}
 
 
+def write(results):
+    (ROOT / "docs/results/speed.md").write_text(page.text(results))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--venv", type=Path, required=True, help="virtual environment with torch; made if it is not there")
     parser.add_argument("--ldm", type=Path, help="checkout of CompVis' latent-diffusion (for cin256 and decoder)")
     parser.add_argument("--worker", type=Path, default=ROOT / "target/release/examples/speed_worker", help="our side, built")
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure; the rest of the page stays (default: %(default)s)")
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure; the rest of the page stays, all of it if empty (default: %(default)s)")
     parser.add_argument("--modes", default="eager,compile", help="PyTorch's modes (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=15, help="turns of each side (default: %(default)s)")
     parser.add_argument("--turn", type=float, default=1.0, help="seconds of a turn, about (default: %(default)s)")
@@ -291,12 +295,13 @@ def main():
 
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     options.lock = Lock(options.lock, options.hold)
-    for part, prepared in [(part, prepare(options, part)) for part in options.parts.split(",")]:
+    for part, prepared in [(part, prepare(options, part)) for part in options.parts.split(",") if part]:
         results[part] = prepared.measure(options)
         results["machine"] = machine(options)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-        (ROOT / "docs/results/speed.md").write_text(page.text(results))
+        write(results)
         print(f"{part}: {json.dumps(results[part])[:600]}")
+    write(results)  # notes may have changed
 
 
 if __name__ == "__main__":
