@@ -209,7 +209,8 @@ fn what_may_be_held_is_heeded_or_refused_as_an_option() {
     }
 }
 
-/// Half as many bytes of weights: 143 MB of them, beside which little else counts.
+/// Half as many bytes of weights, 143 MB of them in single precision, beside which little else counts; processors without tile registers
+/// hold several forms of them.
 #[test]
 fn weights_in_half_precision_take_half_the_memory() {
     let setup = Setup::new();
@@ -225,7 +226,7 @@ fn weights_in_half_precision_take_half_the_memory() {
     let saved = megabytes(&single, "peak_bytes") - megabytes(&half, "peak_bytes");
     let held = single["parameters"].as_f64().unwrap() * 2.0 / 1e6;
     assert!(saved > 0.9 * held, "saved {saved} MB of {held}");
-    assert!(megabytes(&half, "peak_bytes") < 1.25 * held + 20.0, "{half}");
+    assert!(megabytes(&half, "peak_bytes") < 0.6 * megabytes(&single, "peak_bytes"), "{half} {single}");
     for figures in [&single, &half] {
         let ratio = megabytes(figures, "estimate_bytes") / megabytes(figures, "peak_bytes");
         assert!((ratio - 1.0).abs() < 0.25, "{ratio}: {figures}");
