@@ -1,7 +1,8 @@
 //! Where priors come from: embedded in the program, a file, an external program, or the hub.
 
+mod unknown;
+
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use vipaint_core::prior::{Context, Prior};
 use vipaint_nn::device::is_cpu;
-use vipaint_zoo::presets::Preset;
 use vipaint_zoo::{Header, Loaded, Network, Parameterization, exec, text_unet};
 
 use crate::checkpoint::Place;
 use crate::error::{Error, Result};
 use crate::hub::{Remote, Watcher};
 use crate::names;
+pub(crate) use unknown::is_path;
+use unknown::unknown;
 
 /// A prior that ships with the program.
 pub struct Embedded {
@@ -245,34 +247,6 @@ fn exec_timeout() -> Result<Duration> {
         let problem = "is not a positive number of seconds";
         Error::usage("VIPAINT_EXEC_TIMEOUT", problem, format!("{EXEC_TIMEOUT} is the default"))
     })
-}
-
-/// Whether a name is meant as a file's: it is below a folder, or ends as checkpoints do.
-pub(crate) fn is_path(name: &str) -> bool {
-    let ending = Path::new(name).extension().is_some_and(|ending| CHECKPOINTS.iter().any(|known| ending == *known));
-    ending || name.contains(std::path::is_separator)
-}
-
-/// How names of checkpoints end.
-const CHECKPOINTS: [&str; 5] = ["safetensors", "ckpt", "pt", "pth", "bin"];
-
-/// What is wrong with a name that means no prior.
-fn unknown(text: &str) -> Error {
-    let (name, rest) = text.find(',').map_or((text, ""), |comma| text.split_at(comma));
-    let fail = |problem: String, remedy: String| Error::usage("--prior", problem, remedy);
-    if EMBEDDED.iter().any(|prior| prior.name == name) {
-        return fail(format!("the embedded prior {name} takes nothing after its name"), format!("leave out {rest:?}"));
-    }
-    if Preset::named(name).is_some() {
-        let remedy = format!("give the file or folder of one; `vipaint prior bench {name} --random-weights` times it");
-        return fail(format!("{name} is a kind of checkpoint, without weights"), remedy);
-    }
-    if is_path(name) {
-        return fail(format!("there is no file or folder {name:?}"), "check the path".into());
-    }
-    let names = EMBEDDED.iter().map(|prior| prior.name);
-    let remedy = format!("{} (or the path of a checkpoint, hf:ORG/REPO, exec:COMMAND)", names::remedy(name, names));
-    fail(format!("there is no prior {name:?}, neither embedded nor as a file"), remedy)
 }
 
 /// A prior file that cannot be used.
