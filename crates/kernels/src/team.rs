@@ -6,7 +6,8 @@
 
 use crate::parallel::{Shared, pieces};
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +15,8 @@ use std::thread::{Thread, current, park, yield_now};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    /// Whether this thread is at work on tasks.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The tasks that this thread is at work on.
+    static INSIDE: RefCell<Option<Arc<Job>>> = const { RefCell::new(None) };
 }
 
 /// Looks at the last tasks before their waiting thread yields, and before it sleeps.
@@ -24,9 +25,9 @@ const LOOKS: [usize; 2] = [2000, 2020];
 /// at times to the processor of the one that called it.
 const LOOKOUT: Duration = Duration::from_millis(1);
 
-/// Times that a thread takes tasks, where there are many. Each time costs the exchange of two cache lines between cores, which was
-/// more than the tasks themselves where there was one for each channel of a layer.
-const SHARES: usize = 64;
+/// A thread takes this part of its share of the tasks that are left: many at first, since each time costs the exchange of two cache
+/// lines between cores, and few in the end, so that all are done at about the same time.
+const PART: usize = 4;
 
 /// The last tasks that were shared.
 static BOARD: Mutex<Option<Arc<Job>>> = Mutex::new(None);
@@ -39,18 +40,36 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// one that is about to be done: the two and the caller would look out for each other's tasks on fewer processors.
 static CALLED: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether this thread is at work on tasks.
+fn inside() -> bool {
+    INSIDE.with_borrow(Option::is_some)
+}
+
 /// How many threads there are for the tasks of the calling one: a single one that counts inside of a task, or else the pool's.
 pub fn threads() -> usize {
-    if INSIDE.get() { 1 } else { rayon::current_num_threads() }
+    if inside() { 1 } else { rayon::current_num_threads() }
 }
 
 /// Calls `f` for each number below `count`. Tasks inside of tasks run where they are, unless a helper has nothing to do just
 /// now: one that is done with its part of the samples takes a share of the others'.
 pub(crate) fn each(count: usize, f: impl Fn(usize) + Sync) {
-    let idle = || if INSIDE.get() { WAITING.load(Ordering::Relaxed) } else { threads() - 1 };
+    ranges(count, |range| range.for_each(&f));
+}
+
+/// Calls `f` for ranges that together are the numbers below `count`, for which it may prepare something that serves all of a range;
+/// otherwise as [`each`].
+pub(crate) fn ranges(count: usize, f: impl Fn(Range<usize>) + Sync) {
+    let idle = || {
+        INSIDE.with_borrow(|job| match job {
+            None => threads() - 1,
+            Some(job) if job.taken() => WAITING.load(Ordering::Relaxed),
+            // Who looks out will find these.
+            Some(_) => 0,
+        })
+    };
     let helpers = if count < 2 { 0 } else { idle().min(count - 1) };
     if helpers == 0 {
-        (0..count).for_each(f);
+        f(0..count);
     } else {
         run(count, helpers, &f);
     }
@@ -81,9 +100,9 @@ struct Job {
     /// Tasks that are not done.
     left: AtomicUsize,
     count: usize,
-    /// Tasks that a thread takes at once.
-    share: usize,
-    task: *const (dyn Fn(usize) + Sync),
+    /// Threads that may take some.
+    threads: usize,
+    task: *const (dyn Fn(Range<usize>) + Sync),
     caller: Thread,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -93,17 +112,17 @@ unsafe impl Send for Job {}
 // SAFETY: as above.
 unsafe impl Sync for Job {}
 
-fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(usize) + Sync + 'a)) {
-    let task: *const (dyn Fn(usize) + Sync + 'a) = task;
+fn run<'a>(count: usize, helpers: usize, task: &'a (dyn Fn(Range<usize>) + Sync + 'a)) {
+    let task: *const (dyn Fn(Range<usize>) + Sync + 'a) = task;
     // SAFETY: only the lifetime changes, which a pointer does not promise.
     #[allow(clippy::transmute_ptr_to_ptr, reason = "a cast may not extend the lifetime of a trait object")]
-    let task: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(task) };
+    let task: *const (dyn Fn(Range<usize>) + Sync + 'static) = unsafe { std::mem::transmute(task) };
     let (next, left) = (AtomicUsize::new(0), AtomicUsize::new(count));
-    let share = (count / (SHARES * (helpers + 1))).max(1);
-    let job = Arc::new(Job { next, left, count, share, task, caller: current(), panic: Mutex::new(None) });
+    let threads = helpers + 1;
+    let job = Arc::new(Job { next, left, count, threads, task, caller: current(), panic: Mutex::new(None) });
     *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Some(job.clone());
     POSTED.fetch_add(1, Ordering::SeqCst);
-    let missing = if INSIDE.get() { 0 } else { helpers.saturating_sub(CALLED.load(Ordering::SeqCst)) };
+    let missing = if inside() { 0 } else { helpers.saturating_sub(CALLED.load(Ordering::SeqCst)) };
     for _ in 0..missing {
         CALLED.fetch_add(1, Ordering::SeqCst);
         rayon::spawn(help);
@@ -155,22 +174,28 @@ fn look_out(seen: usize) -> bool {
 }
 
 impl Job {
+    /// The next tasks, unless all are taken.
+    fn take(&self) -> Option<Range<usize>> {
+        let past = |first: usize| first + ((self.count - first) / (PART * self.threads)).max(1);
+        let next = |first: usize| (first < self.count).then(|| past(first));
+        let first = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        Some(first..past(first))
+    }
+
+    /// Whether no task is left to take.
+    fn taken(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.count
+    }
+
     /// Does tasks until all are taken.
-    fn work(&self) {
-        let before = INSIDE.replace(true);
-        loop {
-            let first = self.next.fetch_add(self.share, Ordering::Relaxed);
-            if first >= self.count {
-                break;
-            }
-            let mine = first..self.count.min(first + self.share);
-            let number = mine.len();
-            for i in mine {
-                // SAFETY: task `i` is not done, so `run`, which waits for it, has not returned, and what it borrows is alive.
-                let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(i) }));
-                if let Err(panic) = result {
-                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
-                }
+    fn work(self: &Arc<Self>) {
+        let before = INSIDE.replace(Some(self.clone()));
+        while let Some(range) = self.take() {
+            let number = range.len();
+            // SAFETY: these tasks are not done, so `run`, which waits for them, has not returned, and what they borrow is alive.
+            let result = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(range) }));
+            if let Err(panic) = result {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
             if self.left.fetch_sub(number, Ordering::AcqRel) == number && current().id() != self.caller.id() {
                 self.caller.unpark();
@@ -273,7 +298,9 @@ mod tests {
                 }
             };
             let panic = catch_unwind(AssertUnwindSafe(|| each(100, task))).unwrap_err();
-            assert_eq!((panic.downcast_ref(), done.into_inner()), (Some(&"three"), 99));
+            assert_eq!(panic.downcast_ref(), Some(&"three"));
+            // Those that were taken together with it are left out.
+            assert!((80..100).contains(&done.into_inner()));
             each(2, |_| ()); // and others follow
         });
     }

@@ -20,6 +20,10 @@ pub(crate) fn want(_: *const f32) {
     unreachable!("{NONE}")
 }
 
+pub(crate) fn near(_: *const f32) {
+    unreachable!("{NONE}")
+}
+
 pub(crate) unsafe fn block(
     _: &Tiles,
     _: *const f32,

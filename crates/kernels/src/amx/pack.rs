@@ -1,6 +1,6 @@
 //! Right factors in the order in which tiles are read.
 
-use super::{LINE, Lines, SIDE, expand, split, turn, with_lines};
+use super::{LINE, Lines, SIDE, expand, near, split, turn, with_lines};
 use crate::conv::turn as turn_values;
 use crate::parallel::Shared;
 use crate::team::each;
@@ -93,10 +93,20 @@ impl Blocks {
         (!self.half).then(|| &self.values.get()[panel * len..][..len])
     }
 
-    /// Writes a block as it is read, or the same with columns and terms exchanged.
-    pub(crate) fn write(&self, panel: usize, chunk: usize, position: usize, turned: bool, to: &mut [f32]) {
-        let number = (panel * self.terms.div_ceil(SIDE) + chunk) * self.positions + position;
-        self.write_number(number, turned, to);
+    /// The number of a block: of its panel of columns, its chunk of terms and its position.
+    fn number(&self, [panel, chunk, position]: [usize; 3]) -> usize {
+        (panel * self.terms.div_ceil(SIDE) + chunk) * self.positions + position
+    }
+
+    /// Writes a block, of panel, chunk and position, as it is read, or the same with columns and terms exchanged.
+    pub(crate) fn write(&self, place: [usize; 3], turned: bool, to: &mut [f32]) {
+        self.write_number(self.number(place), turned, to);
+    }
+
+    /// Asks for a block that is to be written next.
+    pub(crate) fn ask(&self, place: [usize; 3]) {
+        let len = block_len(self.half);
+        self.values.get()[self.number(place) * len..][..len].chunks(LINE).for_each(|line| near(line.as_ptr()));
     }
 
     fn write_number(&self, number: usize, turned: bool, to: &mut [f32]) {

@@ -5,10 +5,11 @@
 use super::{Ahead, LINE, SIDE, Step};
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi128_si512, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_extracti64x4_epi64, _mm512_inserti32x4,
-    _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32, _mm512_shuffle_epi8, _mm512_slli_epi32,
-    _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
+    __cpuid_count, __m128i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch,
+    _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps,
+    _mm512_extracti64x4_epi64, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32,
+    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi64, _xgetbv,
 };
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -188,6 +189,13 @@ pub(crate) unsafe fn block(
             options(nostack),
         );
     }
+}
+
+/// Asks for a cache line, at any address, that is to be read.
+#[inline]
+pub(crate) fn near(line: *const f32) {
+    // SAFETY: a hint, which reads and writes nothing.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
 }
 
 /// Asks for a cache line, at any address, that is to be written.

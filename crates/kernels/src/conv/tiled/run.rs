@@ -5,7 +5,7 @@ use super::grid::{Grid, Outputs};
 use crate::amx::{Ahead, BLOCK, Blocks, LINE, NOWHERE, SIDE, Step, Tiles, block, split, with_lines};
 use crate::conv::apply::End;
 use crate::parallel::{Shared, pieces};
-use crate::team::{each, threads};
+use crate::team::{each, ranges, threads};
 use std::ops::Range;
 
 /// Values of a strip, split: with a panel of weights, what the second cache holds.
@@ -13,13 +13,16 @@ const STRIP_VALUES: usize = 5 << 16;
 /// Places of a strip at least, and at most.
 const STRIP_PLACES: [usize; 2] = [256, 2048];
 /// Pairs of weights that the second cache does not hold beside a strip.
-const MANY_WEIGHTS: usize = 1 << 18;
-/// Blocks of weights that are written at a time where they are not read in place: in the second cache, for all pixels of a strip.
+const MANY_WEIGHTS: usize = 1 << 21;
+/// Blocks of weights that are used at a time, for all pixels of a strip, where they are not read in place or pixels are few: they stay in
+/// the second cache.
 const GROUP: usize = 72;
+/// Blocks of pixels that are few: reading weights from afar takes longer than multiplying with them.
+const FEW: usize = 8;
 /// Steps of a block that are worth a task of their own.
 const GRAIN: usize = 128;
 /// Places that are split by a task.
-const PIECE: usize = 64;
+const PIECE: usize = 32;
 
 /// One map.
 pub(super) struct Run<'a> {
@@ -151,20 +154,17 @@ impl<'a> Run<'a> {
         let steps = self.steps(strip, pass);
         let targets = self.targets(call.batch, strip, pass);
         let panels = self.panels();
+        // A panel is a task, or where they are few, some blocks of it.
         let wanted = (4 * threads()).min(panels * blocks * steps.len() / GRAIN).max(1);
-        let groups = wanted.min(panels);
-        let parts = wanted.div_ceil(groups).min(blocks);
-        // Nearly as many in each group, lest one thread has more of them.
-        let panels_of = |group: usize| group * panels / groups..(group + 1) * panels / groups;
+        let parts = wanted.div_ceil(panels).min(blocks);
         let blocks_of = pieces(blocks, blocks.div_ceil(parts));
-        each(groups * parts, |task| {
-            let blocks = blocks_of(task % parts);
-            if blocks.start >= blocks.end {
-                return;
-            }
+        ranges(panels * parts, |tasks| {
             let tiles = Tiles::new();
-            for panel in panels_of(task / parts) {
-                self.panel(call, strip, pass, &steps, &targets, panel, blocks.clone(), &tiles);
+            for task in tasks {
+                let blocks = blocks_of(task % parts);
+                if blocks.start < blocks.end {
+                    self.panel(call, strip, pass, &steps, &targets, task / parts, blocks, &tiles);
+                }
             }
         });
     }
@@ -231,59 +231,51 @@ impl<'a> Run<'a> {
         let places = |block: usize| &targets[block * SIDE..((block + 1) * SIDE).min(targets.len())];
         let finish = |block: usize, sums: &[f32]| results.write(sums, places(block));
         let low = 4 * strip.low;
-        if let Some(right) = if self.turned { None } else { self.weights.ready(panel) } {
-            // The next panel comes from far while this one is used.
-            let lines = (4 * BLOCK / 64).div_ceil(blocks.len());
-            with_lines(BLOCK, |sums| {
-                for (i, number) in blocks.enumerate() {
-                    let start = right.as_ptr().wrapping_add(right.len() + i * steps.len() * lines * LINE);
-                    let (ahead, sums) = (Ahead { start, lines }, &mut sums[..]);
-                    results.ask(places(number));
-                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
-                    unsafe { block(tiles, left(number), low, right.as_ptr(), steps, ahead, sums.as_mut_ptr(), false) };
-                    finish(number, sums);
-                }
-            });
-            return;
-        }
+        let ready = if self.turned { None } else { self.weights.ready(panel) };
+        let few = blocks.len() <= FEW;
+        let len = if ready.is_some() && !few { steps.len().max(1) } else { GROUP };
         // What is summed up at once needs a place for one block of sums, or else for all.
-        let at_once = steps.len() <= GROUP;
-        let room = if at_once { 1 } else { blocks.len() };
+        let at_once = steps.len() <= len;
+        let (room, own) = (if at_once { 1 } else { blocks.len() }, if ready.is_some() { 0 } else { GROUP });
         let taps = pass.taps.len().max(1);
-        with_lines((GROUP + room) * BLOCK, |scratch| {
-            let (right, sums) = scratch.split_at_mut(GROUP * BLOCK);
+        // Of a step's block of weights: panel, chunk and position.
+        let place = |step: usize| {
+            let (chunk, tap) = (step / taps, pass.taps[step % taps].index);
+            if self.turned { [chunk, panel, tap] } else { [panel, chunk, tap] }
+        };
+        with_lines((own + room) * BLOCK, |scratch| {
+            let (written, sums) = scratch.split_at_mut(own * BLOCK);
             if steps.is_empty() {
                 // These outputs read nothing.
                 sums.fill(0.0);
                 return blocks.for_each(|number| finish(number, &sums[..BLOCK]));
             }
-            for (group, steps) in (0..).step_by(GROUP).zip(steps.chunks(GROUP)) {
+            for (group, of_group) in (0..).step_by(len).zip(steps.chunks(len)) {
                 let mut here = [Step { left: 0, right: 0 }; GROUP];
-                for (k, step) in steps.iter().enumerate() {
-                    let (chunk, tap) = ((group + k) / taps, pass.taps[(group + k) % taps].index);
-                    let (from, to) = if self.turned { (chunk, panel) } else { (panel, chunk) };
-                    self.weights.write(from, to, tap, self.turned, &mut right[k * BLOCK..]);
-                    here[k] = Step { left: step.left, right: 4 * k * BLOCK };
-                }
-                let here = &here[..steps.len()];
+                let (of_group, right) = match ready {
+                    Some(panel) => (of_group, panel.as_ptr()),
+                    None => {
+                        for (k, step) in of_group.iter().enumerate() {
+                            if few && group + k + 1 < steps.len() {
+                                self.weights.ask(place(group + k + 1));
+                            }
+                            self.weights.write(place(group + k), self.turned, &mut written[k * BLOCK..]);
+                            here[k] = Step { left: step.left, right: 4 * k * BLOCK };
+                        }
+                        (&here[..of_group.len()], written.as_ptr())
+                    }
+                };
+                // The first block of pixels meets weights that are far away: it asks for those of the next step.
+                let next = right.wrapping_byte_add(of_group[0].right).wrapping_add(BLOCK);
+                let mut ahead = Ahead { start: next, lines: if ready.is_some() { BLOCK / LINE } else { 0 } };
                 for (i, number) in blocks.clone().enumerate() {
                     let sums = &mut sums[if at_once { 0 } else { i * BLOCK }..][..BLOCK];
                     if at_once {
                         results.ask(places(number));
                     }
-                    // SAFETY: as above.
-                    unsafe {
-                        block(
-                            tiles,
-                            left(number),
-                            low,
-                            right.as_ptr(),
-                            here,
-                            Ahead::NOTHING,
-                            sums.as_mut_ptr(),
-                            group > 0,
-                        );
-                    }
+                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
+                    unsafe { block(tiles, left(number), low, right, of_group, ahead, sums.as_mut_ptr(), group > 0) };
+                    ahead = Ahead::NOTHING;
                     if at_once {
                         finish(number, sums);
                     }
