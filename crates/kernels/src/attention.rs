@@ -2,11 +2,12 @@
 
 mod product;
 
+use crate::amx::{LINE, with_lines};
 use crate::elementwise::exp;
 use crate::parallel::{Shared, pieces, with_scratch};
 use crate::simd::{Simd, WIDE, multiversion};
 use crate::team::{each, map, parts, threads};
-use product::{Right, Rows, RowsMut, columns, product, transposed, turned};
+use product::{Right, Rows, RowsMut, Sides, product, turned, write_columns, write_transposed};
 
 /// Queries of a block at least: their scores stay in cache for a few hundred keys.
 const BLOCK: usize = 48;
@@ -76,8 +77,18 @@ impl Attention {
         RowsMut::new(*x, start, len, self.dim(), self.channels)
     }
 
+    /// Of a matrix of keys or values, transposed.
+    fn by_channels(&self) -> Sides {
+        Sides { terms: self.dim(), columns: self.keys }
+    }
+
+    /// Of a matrix of keys or values.
+    fn by_keys(&self) -> Sides {
+        Sides { terms: self.keys, columns: self.dim() }
+    }
+
     /// Softmax of the scores of queries, into `p` `[queries, keys]`.
-    fn probabilities(&self, q: Rows, k_columns: &Right, p: &mut [f32]) {
+    fn probabilities(&self, q: Rows, k_columns: Right, p: &mut [f32]) {
         product(q, k_columns, false, RowsMut::whole(p, self.keys));
         parts(p, ROWS * self.keys, |_, rows| {
             rows.chunks_exact_mut(self.keys).for_each(|row| softmax(row, self.scale()));
@@ -91,21 +102,31 @@ pub fn attention(shape: &Attention, q: &[f32], k: &[f32], v: &[f32], y: &mut [f3
     assert_eq!(q.len(), y.len());
     let (y, blocks) = (Shared::new(y), shape.blocks());
     let place = |task: usize| (task / shape.heads, task % shape.heads);
-    let packed = map(2 * heads, |task| {
-        let (sample, head) = place(task / 2);
-        match task % 2 {
-            0 => transposed(shape.head(k, shape.keys, sample, head)),
-            _ => columns(shape.head(v, shape.keys, sample, head)),
-        }
-    });
-    each(heads * blocks.len(), |task| {
-        let (block, task) = (blocks[task % blocks.len()].clone(), task / blocks.len());
-        let (sample, head) = place(task);
-        let q = shape.head(q, shape.queries, sample, head);
-        let y = shape.head_mut(&y, shape.queries, sample, head);
-        with_scratch(block.len() * shape.keys, |p| {
-            shape.probabilities(q.part(block.clone()), &packed[2 * task], p);
-            product(Rows::whole(p, shape.keys), &packed[2 * task + 1], false, y.part(block));
+    let sides = [shape.by_channels(), shape.by_keys()];
+    let [first, second] = sides.map(Sides::room);
+    let head = first + second;
+    with_lines(heads * head, |packed| {
+        let shared = Shared::new(&mut *packed);
+        each(2 * heads, |task| {
+            let ((sample, number), start) = (place(task / 2), task / 2 * head);
+            // SAFETY: places of this task.
+            match task % 2 {
+                0 => write_transposed(shape.head(k, shape.keys, sample, number), unsafe { shared.slice(start, first) }),
+                _ => write_columns(shape.head(v, shape.keys, sample, number), unsafe {
+                    shared.slice(start + first, second)
+                }),
+            };
+        });
+        each(heads * blocks.len(), |task| {
+            let (block, task) = (blocks[task % blocks.len()].clone(), task / blocks.len());
+            let (sample, number) = place(task);
+            let q = shape.head(q, shape.queries, sample, number);
+            let y = shape.head_mut(&y, shape.queries, sample, number);
+            let (k, v) = packed[task * head..][..head].split_at(first);
+            with_scratch(block.len() * shape.keys, |p| {
+                shape.probabilities(q.part(block.clone()), Right::new(k, sides[0]), p);
+                product(Rows::whole(p, shape.keys), Right::new(v, sides[1]), false, y.part(block));
+            });
         });
     });
 }
@@ -146,36 +167,30 @@ pub fn attention_vjp(
 /// As many blocks of queries at a time as there are threads, each block one thread's; then what they add to the gradients of
 /// keys and values, some keys a task, one block after another: no result depends on how many there were.
 fn head_vjp(shape: &Attention, [q, k, v, g]: [Rows; 4], dq: Option<RowsMut>, dk: Option<RowsMut>, dv: Option<RowsMut>) {
-    let packed = map(3, |i| match i {
-        0 => transposed(k),
-        1 => transposed(v),
-        _ => columns(k),
-    });
     let (blocks, keys_of) = (shape.blocks(), pieces(shape.keys, KEYS));
-    let (room, at_once) = (3 * shape.block().min(shape.queries) * shape.keys, threads().min(blocks.len()));
-    with_scratch(at_once * room, |scratch| {
+    let at_once = threads().min(blocks.len());
+    let room = Room::new(shape, shape.block().min(shape.queries));
+    let [turned, plain] = [shape.by_channels(), shape.by_keys()].map(Sides::room);
+    with_lines(2 * turned + plain + at_once * room.all(), |scratch| {
+        let (k_columns, rest) = scratch.split_at_mut(turned);
+        let (v_columns, rest) = rest.split_at_mut(turned);
+        let (k_rows, scratch) = rest.split_at_mut(plain);
+        let packed = [Right::transposed(k, k_columns), Right::transposed(v, v_columns), Right::columns(k, k_rows)];
         for blocks in blocks.chunks(at_once) {
             let shared = Shared::new(&mut *scratch);
             let sums = map(blocks.len(), |i| {
                 let block = || blocks[i].clone();
                 // SAFETY: this task's part.
-                let scratch = unsafe { shared.slice(i * room, room) };
-                let dq = dq.map(|dq| dq.part(block()));
-                block_vjp(
-                    shape,
-                    [q.part(block()), g.part(block())],
-                    &packed,
-                    scratch,
-                    dq,
-                    [dk, dv].map(|d| d.is_some()),
-                )
+                let scratch = unsafe { shared.slice(i * room.all(), room.all()) };
+                let (dq, wanted) = (dq.map(|dq| dq.part(block())), [dk, dv].map(|d| d.is_some()));
+                block_vjp(shape, [q.part(block()), g.part(block())], packed, &room, scratch, dq, wanted)
             });
             each(2 * shape.keys.div_ceil(KEYS), |task| {
                 let (keys, of) = (keys_of(task / 2), task % 2);
                 for (block, sums) in blocks.iter().zip(&sums) {
                     if let (Some(d), Some(sum)) = ([dk, dv][of], &sums[of]) {
                         let left = Rows::whole(sum.left, block.len()).part(keys.clone());
-                        product(left, &sum.right, block.start > 0, d.part(keys.clone()));
+                        product(left, sum.right, block.start > 0, d.part(keys.clone()));
                     }
                 }
             });
@@ -183,10 +198,29 @@ fn head_vjp(shape: &Attention, [q, k, v, g]: [Rows; 4], dq: Option<RowsMut>, dk:
     });
 }
 
+/// Scratch memory of a block of queries.
+struct Room {
+    /// A value for each query and key.
+    scores: usize,
+    /// The queries, or gradients of their results, as a right factor.
+    factor: usize,
+}
+
+impl Room {
+    fn new(shape: &Attention, queries: usize) -> Self {
+        let factor = Sides { terms: queries, columns: shape.dim() }.room();
+        Self { scores: (queries * shape.keys).next_multiple_of(LINE), factor }
+    }
+
+    fn all(&self) -> usize {
+        3 * self.scores + 2 * self.factor
+    }
+}
+
 /// What a block of queries adds to a gradient, as a product.
 struct Sum<'a> {
     left: &'a [f32],
-    right: Right,
+    right: Right<'a>,
 }
 
 /// [`attention_vjp`] of a block of queries of one head: writes `dq`, and returns what is asked for of the sums for `dk` and `dv`.
@@ -194,21 +228,24 @@ struct Sum<'a> {
 fn block_vjp<'a>(
     shape: &Attention,
     [q, g]: [Rows; 2],
-    packed: &[Right],
+    packed: [Right; 3],
+    room: &Room,
     scratch: &'a mut [f32],
     dq: Option<RowsMut>,
     [dk, dv]: [bool; 2],
 ) -> [Option<Sum<'a>>; 2] {
     let (keys, len) = (shape.keys, q.count() * shape.keys);
-    let (p, rest) = scratch.split_at_mut(len);
-    let (ds, rest) = rest.split_at_mut(len);
-    let p_turned = &mut rest[..len];
-    shape.probabilities(q, &packed[0], p);
+    let (factors, scores) = scratch.split_at_mut(2 * room.factor);
+    let (q_rows, g_rows) = factors.split_at_mut(room.factor);
+    let (p, rest) = scores.split_at_mut(room.scores);
+    let (ds, p_turned) = rest.split_at_mut(room.scores);
+    let (p, ds, p_turned) = (&mut p[..len], &mut ds[..len], &mut p_turned[..len]);
+    shape.probabilities(q, packed[0], p);
     if dv {
         turned(p, keys, p_turned);
     }
     if dq.is_some() || dk {
-        product(g, &packed[1], false, RowsMut::whole(ds, keys));
+        product(g, packed[1], false, RowsMut::whole(ds, keys));
         parts(ds, ROWS * keys, |i, ds| {
             let p = &p[i * ROWS * keys..];
             for (ds, p) in ds.chunks_exact_mut(keys).zip(p.chunks_exact(keys)) {
@@ -216,13 +253,20 @@ fn block_vjp<'a>(
             }
         });
         if let Some(dq) = dq {
-            product(Rows::whole(ds, keys), &packed[2], false, dq);
+            product(Rows::whole(ds, keys), packed[2], false, dq);
         }
         if dk {
             turned(ds, keys, p); // the probabilities are not needed any more
         }
     }
-    [dk.then(|| Sum { left: p, right: columns(q) }), dv.then(|| Sum { left: p_turned, right: columns(g) })]
+    let factor = |rows: Rows, to: &'a mut [f32]| {
+        let room = Sides { terms: rows.count(), columns: shape.dim() }.room();
+        Right::columns(rows, &mut to[..room])
+    };
+    [
+        dk.then(|| Sum { left: p, right: factor(q, q_rows) }),
+        dv.then(|| Sum { left: p_turned, right: factor(g, g_rows) }),
+    ]
 }
 
 multiversion! {

@@ -49,6 +49,10 @@ pub(crate) unsafe fn split(
     unreachable!("{NONE}")
 }
 
+pub(crate) unsafe fn interleave(_: *const f32, _: usize, _: [usize; 2], _: *mut f32) {
+    unreachable!("{NONE}")
+}
+
 pub(crate) unsafe fn expand(_: *const f32, _: *mut f32) {
     unreachable!("{NONE}")
 }

@@ -27,9 +27,9 @@ mod tiles;
 
 use crate::memory::zeros;
 use crate::parallel::with_scratch;
-pub(crate) use pack::{BLOCK, Blocks, blocks_of};
+pub(crate) use pack::{BLOCK, Blocks, blocks_len, write_blocks};
 pub(crate) use put::{NOWHERE, put};
-pub(crate) use tiles::{Tiles, available, block, expand, near, split, turn, want};
+pub(crate) use tiles::{Tiles, available, block, expand, interleave, near, split, turn, want};
 
 /// Rows, terms and columns of a block: two tiles of 16 rows, or of 16 pairs of terms.
 pub(crate) const SIDE: usize = 32;

@@ -1,6 +1,6 @@
 //! Right factors in the order in which tiles are read.
 
-use super::{LINE, Lines, SIDE, expand, near, split, turn, with_lines};
+use super::{LINE, Lines, SIDE, expand, interleave, near, split, turn, with_lines};
 use crate::conv::turn as turn_values;
 use crate::parallel::Shared;
 use crate::team::each;
@@ -177,12 +177,18 @@ fn pack(rows: &[f32], stride: usize, [columns, terms]: [usize; 2], block: &mut [
     });
 }
 
-/// The blocks of a matrix whose columns are these rows, `count` of them with `len` values each, `stride` apart:
+/// Values of the blocks of a matrix with so many terms and columns.
+pub(crate) fn blocks_len(terms: usize, columns: usize) -> usize {
+    columns.div_ceil(SIDE) * terms.div_ceil(SIDE) * BLOCK
+}
+
+/// Writes the blocks of a matrix whose columns are these rows, `count` of them with `len` values each, `stride` apart:
 /// `[column / 32][term / 32]`. If `turned`, of one whose rows are.
-pub(crate) fn blocks_of(rows: &[f32], stride: usize, [count, len]: [usize; 2], turned: bool) -> Lines {
+pub(crate) fn write_blocks(rows: &[f32], stride: usize, [count, len]: [usize; 2], turned: bool, to: &mut [f32]) {
+    assert!(to.len() == blocks_len(len, count) && super::available(), "place for the blocks of a matrix");
+    assert!(count == 0 || rows.len() >= (count - 1) * stride + len, "rows of a matrix");
     let (panels, chunks) = (count.div_ceil(SIDE), len.div_ceil(SIDE));
-    let mut blocks = Lines::zeros(panels * chunks * BLOCK);
-    let shared = Shared::new(blocks.get_mut());
+    let shared = Shared::new(to);
     each(panels * chunks, |i| {
         let (panel, chunk) = (i / chunks, i % chunks);
         let (row, value) = (panel * SIDE, chunk * SIDE);
@@ -192,13 +198,10 @@ pub(crate) fn blocks_of(rows: &[f32], stride: usize, [count, len]: [usize; 2], t
         let block = unsafe { shared.slice(number * BLOCK, BLOCK) };
         let rows = &rows[row * stride + value..];
         if turned {
-            let mut plain = [0.0; BLOCK];
-            pack(rows, stride, sides, &mut plain);
-            // SAFETY: blocks.
-            unsafe { turn(plain.as_ptr(), block.as_mut_ptr()) };
+            // SAFETY: rows inside of the matrix, and a block.
+            unsafe { interleave(rows.as_ptr(), stride, sides, block.as_mut_ptr()) };
         } else {
             pack(rows, stride, sides, block);
         }
     });
-    blocks
 }

@@ -7,9 +7,9 @@ use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m128i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch,
     _mm512_castsi128_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps,
-    _mm512_extracti64x4_epi64, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_set4_epi32,
-    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi64, _xgetbv,
+    _mm512_extracti64x4_epi64, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_maskz_loadu_ps, _mm512_or_si512,
+    _mm512_set4_epi32, _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_storeu_si512, _mm512_sub_ps,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi64, _xgetbv,
 };
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -247,6 +247,36 @@ pub(crate) unsafe fn split(
                 _mm512_storeu_si512(to.cast(), high);
                 _mm512_storeu_si512(to.wrapping_add(low).cast(), lower);
             }
+        }
+    }
+}
+
+/// A block of the right factor whose terms are up to 32 rows, `stride` apart, of up to 32 values, zeros past the last.
+///
+/// # Safety
+/// The rows are valid for reading, and `to` for writing a block.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(crate) unsafe fn interleave(rows: *const f32, stride: usize, [terms, columns]: [usize; 2], to: *mut f32) {
+    let mask = u32::MAX >> (SIDE - SIDE.min(columns));
+    for (tile, pair) in (0..32).map(|i| (i % 2, i / 2)) {
+        let mask = (mask >> (16 * tile)) as u16;
+        let row = |term: usize| {
+            let mask = if term < terms { mask } else { 0 };
+            // SAFETY: masked lanes are not read.
+            unsafe { _mm512_maskz_loadu_ps(mask, rows.wrapping_add(term * stride + 16 * tile)) }
+        };
+        let (first, second) = (row(2 * pair), row(2 * pair + 1));
+        let [high, low] = parts(first, second).map(|numbers| {
+            // From the first's numbers before the second's to pairs.
+            let half = |numbers| _mm512_cvtepu16_epi32(numbers);
+            let second = half(_mm512_extracti64x4_epi64::<1>(numbers));
+            _mm512_or_si512(half(_mm512_extracti64x4_epi64::<0>(numbers)), _mm512_slli_epi32::<16>(second))
+        });
+        // SAFETY: lines of a block; the low parts come first.
+        unsafe {
+            let to = to.add((16 * tile + pair) * LINE);
+            _mm512_storeu_si512(to.cast(), low);
+            _mm512_storeu_si512(to.add(SIDE * LINE).cast(), high);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::amx;
 use crate::conv::turn;
-use crate::memory::zeros;
 use crate::parallel::{Shared, pieces};
 use crate::simd::{UNIT, Version};
 use crate::team::{each, parts, threads};
@@ -70,49 +69,95 @@ impl<'a> RowsMut<'a> {
     }
 }
 
-/// The right factor of a product.
-pub(super) enum Right {
-    /// Its columns by panels of [`COLS`]: `[panel][row][COLS]`.
-    Panels(Vec<f32>),
-    /// Its blocks, for tile registers: `[column / 32][row / 32]`.
-    Blocks(amx::Lines),
-}
-
 /// The shorter side of a matrix from which on tile registers multiply with it faster than vectors.
 const TILED: usize = 48;
 
-/// Whether tile registers multiply with a matrix of these sides.
-fn tiled(sides: [usize; 2]) -> bool {
-    Version::current() == Version::Amx && sides.iter().all(|&side| side >= TILED)
+/// The right factor of a product, in the order in which it is read: its columns by panels of [`COLS`], `[panel][term][COLS]`, or its
+/// blocks for tile registers, `[column / 32][term / 32]`.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    values: &'a [f32],
+    sides: Sides,
 }
 
-/// `b` as the right factor of [`product`].
-pub(super) fn columns(b: Rows) -> Right {
-    if tiled([b.count, b.len]) {
-        return Right::Blocks(amx::blocks_of(b.data, b.stride, [b.count, b.len], true));
+/// How many terms and columns a right factor has.
+#[derive(Clone, Copy)]
+pub(super) struct Sides {
+    pub terms: usize,
+    pub columns: usize,
+}
+
+impl Sides {
+    /// Whether tile registers multiply with it.
+    fn tiled(self) -> bool {
+        Version::current() == Version::Amx && self.terms.min(self.columns) >= TILED
     }
-    let mut packed = zeros(b.len.div_ceil(COLS) * b.count * COLS); // [panel][row][COLS]
-    for (panel, values) in packed.chunks_exact_mut(b.count * COLS).enumerate() {
+
+    /// Values that it takes, in whole cache lines, at the start of one of which they begin.
+    pub fn room(self) -> usize {
+        if self.tiled() {
+            amx::blocks_len(self.terms, self.columns)
+        } else {
+            self.columns.div_ceil(COLS) * self.terms * COLS
+        }
+    }
+}
+
+impl<'a> Right<'a> {
+    /// What [`write_columns`] or [`write_transposed`] wrote.
+    pub fn new(values: &'a [f32], sides: Sides) -> Self {
+        assert_eq!(values.len(), sides.room(), "values of a right factor");
+        Self { values, sides }
+    }
+
+    /// `b` as the right factor of [`product`], in `to`.
+    pub fn columns(b: Rows, to: &'a mut [f32]) -> Self {
+        let sides = write_columns(b, to);
+        Self::new(to, sides)
+    }
+
+    /// `b^T` as the right factor of [`product`], in `to`.
+    pub fn transposed(b: Rows, to: &'a mut [f32]) -> Self {
+        let sides = write_transposed(b, to);
+        Self::new(to, sides)
+    }
+}
+
+/// Writes `b` as the right factor of [`product`].
+pub(super) fn write_columns(b: Rows, to: &mut [f32]) -> Sides {
+    let sides = Sides { terms: b.count, columns: b.len };
+    assert_eq!(to.len(), sides.room(), "place for a right factor");
+    if sides.tiled() {
+        amx::write_blocks(b.data, b.stride, [b.count, b.len], true, to);
+        return sides;
+    }
+    parts(to, b.count * COLS, |panel, values| {
         let first = panel * COLS;
         let cols = COLS.min(b.len - first);
         for (i, row) in values.chunks_exact_mut(COLS).enumerate() {
             row[..cols].copy_from_slice(&b.row(i)[first..][..cols]);
+            row[cols..].fill(0.0);
         }
-    }
-    Right::Panels(packed)
+    });
+    sides
 }
 
-/// `b^T` as the right factor of [`product`].
-pub(super) fn transposed(b: Rows) -> Right {
-    if tiled([b.count, b.len]) {
-        return Right::Blocks(amx::blocks_of(b.data, b.stride, [b.count, b.len], false));
+/// Writes `b^T` as the right factor of [`product`].
+pub(super) fn write_transposed(b: Rows, to: &mut [f32]) -> Sides {
+    let sides = Sides { terms: b.len, columns: b.count };
+    assert_eq!(to.len(), sides.room(), "place for a right factor");
+    if sides.tiled() {
+        amx::write_blocks(b.data, b.stride, [b.count, b.len], false, to);
+        return sides;
     }
-    let mut packed = zeros(b.count.div_ceil(COLS) * b.len * COLS); // [panel of rows][column][COLS]
-    for (panel, values) in packed.chunks_exact_mut(b.len * COLS).enumerate() {
+    parts(to, b.len * COLS, |panel, values| {
         let rows = b.part(panel * COLS..b.count.min((panel + 1) * COLS));
+        if rows.count < COLS {
+            values.fill(0.0);
+        }
         turn_rows(rows.data, rows.stride, [rows.count, b.len], values, COLS);
-    }
-    Right::Panels(packed)
+    });
+    sides
 }
 
 /// Writes `x`, a matrix of these sides with rows `stride` apart, with rows and columns exchanged to `y`, whose rows are
@@ -138,12 +183,12 @@ const GRAIN: usize = 1 << 19;
 const TILE_GRAIN: usize = 1 << 22;
 
 /// `y = a b`, or `y += a b` if `add`, with `b` packed by [`columns`] or [`transposed`].
-pub(super) fn product(a: Rows, b: &Right, add: bool, y: RowsMut) {
-    let b = match b {
-        Right::Panels(b) => b,
-        Right::Blocks(b) => return product_on_tiles(a, b.get(), add, y),
-    };
-    assert!(a.count == y.count && b.len() == y.len.div_ceil(COLS) * a.len * COLS, "shapes of a product");
+pub(super) fn product(a: Rows, b: Right, add: bool, y: RowsMut) {
+    let Right { values: b, sides } = b;
+    assert!(a.count == y.count && sides.terms == a.len && sides.columns == y.len, "shapes of a product");
+    if sides.tiled() {
+        return product_on_tiles(a, b, add, y);
+    }
     let (tiles, panels) = (a.count.div_ceil(MOST_ROWS), y.len.div_ceil(COLS));
     let tasks = (a.count * a.len * y.len / GRAIN).clamp(1, 4 * threads());
     if tiles > panels {
@@ -186,7 +231,6 @@ const SPLIT: usize = 32;
 fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
     use amx::{BLOCK, LINE, SIDE, Step};
     let (chunks, panels, blocks) = (a.len.div_ceil(SIDE), y.len.div_ceil(SIDE), a.count.div_ceil(SIDE));
-    assert!(a.count == y.count && b.len() == panels * chunks * BLOCK, "shapes of a product");
     // An odd number of lines, lest chunks share places in the cache.
     let room = (blocks * SIDE) | 1;
     let low = chunks * room * LINE;
