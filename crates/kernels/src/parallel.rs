@@ -29,6 +29,16 @@ impl<'a, T> Shared<'a, T> {
         unsafe { self.data.add(offset) }
     }
 
+    /// The elements from `offset` on, to read.
+    ///
+    /// # Safety
+    /// No task writes these elements while the returned slice lives.
+    pub(crate) unsafe fn from(&self, offset: usize) -> &'a [T] {
+        assert!(offset <= self.len, "offset {offset} is past the end of {}", self.len);
+        // SAFETY: inside the slice, and not written by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.data.add(offset), self.len - offset) }
+    }
+
     /// The elements `offset..offset + len`.
     ///
     /// # Safety

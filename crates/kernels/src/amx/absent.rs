@@ -1,6 +1,6 @@
 //! What stands for the instructions where there are none: [`available`] says so, and nothing else is called.
 
-use super::{Ahead, Step};
+use super::{Ahead, Steps};
 
 pub(crate) struct Tiles(());
 
@@ -24,16 +24,7 @@ pub(crate) fn near(_: *const f32) {
     unreachable!("{NONE}")
 }
 
-pub(crate) unsafe fn block(
-    _: &Tiles,
-    _: *const f32,
-    _: usize,
-    _: *const f32,
-    _: &[Step],
-    _: Ahead,
-    _: *mut f32,
-    _: bool,
-) {
+pub(crate) fn block(_: &Tiles, _: &[f32], _: usize, _: &[f32], _: Steps, _: Ahead, _: &mut [f32], _: bool) {
     unreachable!("{NONE}")
 }
 

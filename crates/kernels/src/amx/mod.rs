@@ -36,12 +36,26 @@ pub(crate) const SIDE: usize = 32;
 /// Values of a cache line, at whose start tiles begin: with others each row would be read from two.
 pub(crate) const LINE: usize = 16;
 
-/// One of the products that a block sums: bytes from the start of each factor.
+/// One of the products that a block sums: bytes from the start of each factor, whole cache lines.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Step {
     pub left: usize,
     pub right: usize,
+}
+
+/// Some of them, and the most that they read from.
+#[derive(Clone, Copy)]
+pub(crate) struct Steps<'a> {
+    list: &'a [Step],
+    most: Step,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(list: &'a [Step]) -> Self {
+        let most = |most: Step, step: &Step| Step { left: most.left.max(step.left), right: most.right.max(step.right) };
+        Self { list, most: list.iter().fold(Step { left: 0, right: 0 }, most) }
+    }
 }
 
 /// Memory that is wanted next: from `start` on, `lines` cache lines for each step.

@@ -2,7 +2,7 @@
 //!
 //! Tile registers are named in `asm!` only, so the compiler has nothing in them.
 
-use super::{Ahead, LINE, SIDE, Step};
+use super::{Ahead, BLOCK, LINE, SIDE, Steps};
 use std::arch::asm;
 use std::arch::x86_64::{
     __cpuid_count, __m128i, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch,
@@ -83,34 +83,39 @@ impl Drop for Tiles {
     }
 }
 
+/// Bytes of a block.
+const BYTES: usize = 4 * BLOCK;
+
 /// Adds up products of 32 rows, 32 terms and 32 columns, `sums[i][j] = (sums[i][j] +) sum_steps sum_k a[i][k] b[k][j]`.
 ///
 /// Of the left factor a step's rows are 64 bytes apart, 32 numbers in each, the low parts `low` bytes after the high ones. Of
 /// the right factor it is a block: low parts of columns below 16 and from 16 on, then the high parts. What is `ahead`, at any
-/// address, is asked for meanwhile.
+/// address, is asked for meanwhile. Faster if both factors begin at cache lines.
 ///
-/// # Safety
-/// For every step, `a` is valid for reading 2048 bytes at `left` and at `left + low`, `b` for 4096 at `right`; `sums` is valid
-/// for 1024 values, apart from the former.
-pub(crate) unsafe fn block(
+/// The compiler's checks end here, and so do a sanitizer's: what the steps read must be inside of the factors.
+pub(crate) fn block(
     _: &Tiles,
-    a: *const f32,
+    a: &[f32],
     low: usize,
-    b: *const f32,
-    steps: &[Step],
+    b: &[f32],
+    steps: Steps,
     ahead: Ahead,
-    sums: *mut f32,
+    sums: &mut [f32],
     add: bool,
 ) {
-    if steps.is_empty() {
+    let Steps { list, most } = steps;
+    assert_eq!(sums.len(), BLOCK, "sums of a block");
+    if list.is_empty() {
         if !add {
-            // SAFETY: the caller's.
-            unsafe { sums.write_bytes(0, SIDE * SIDE) };
+            sums.fill(0.0);
         }
         return;
     }
-    let range = steps.as_ptr_range();
-    // SAFETY: memory is the caller's; the holder of the tiles configured them.
+    let past = [most.left + low + BYTES / 2, most.right + BYTES];
+    assert!(past[0] <= size_of_val(a) && past[1] <= size_of_val(b), "steps read {past:?} bytes of the factors");
+    let range = list.as_ptr_range();
+    // SAFETY: each step reads half of a block at two places on the left, and a block on the right, all inside; so are the sums; the
+    // holder of the tiles configured them.
     unsafe {
         asm!(
             "mov {left:e}, 128",
@@ -172,10 +177,10 @@ pub(crate) unsafe fn block(
             "tilestored [{sums} + {left}*1 + 64], tmm1",
             "tilestored [{sums} + {left}*1 + 2048], tmm2",
             "tilestored [{sums} + {left}*1 + 2112], tmm3",
-            a = in(reg) a,
-            b = in(reg) b,
+            a = in(reg) a.as_ptr(),
+            b = in(reg) b.as_ptr(),
             low = in(reg) low,
-            sums = in(reg) sums,
+            sums = in(reg) sums.as_mut_ptr(),
             count = inout(reg) usize::from(add) => _,
             step = inout(reg) range.start => _,
             end = in(reg) range.end,

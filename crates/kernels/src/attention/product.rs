@@ -229,13 +229,14 @@ const SPLIT: usize = 32;
 
 /// [`product`] with blocks on the right.
 fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
-    use amx::{BLOCK, LINE, SIDE, Step};
+    use amx::{BLOCK, LINE, SIDE, Step, Steps};
     let (chunks, panels, blocks) = (a.len.div_ceil(SIDE), y.len.div_ceil(SIDE), a.count.div_ceil(SIDE));
     // An odd number of lines, lest chunks share places in the cache.
     let room = (blocks * SIDE) | 1;
     let low = chunks * room * LINE;
     let steps = |chunk: usize| Step { left: 4 * chunk * room * LINE, right: 4 * chunk * BLOCK };
     let steps: Vec<Step> = (0..chunks).map(steps).collect();
+    let steps = Steps::new(&steps);
     let places: Vec<usize> = (0..a.count).map(|i| y.start + i * y.stride).collect();
     let tasks = (a.count * a.len * y.len / TILE_GRAIN).clamp(1, 4 * threads());
     let group = panels.div_ceil(tasks.min(panels));
@@ -262,22 +263,12 @@ fn product_on_tiles(a: Rows, b: &[f32], add: bool, y: RowsMut) {
                 for panel in panels_of(task % groups) {
                     let (first, right) = (panel * SIDE, &b[panel * chunks * BLOCK..]);
                     for block in blocks_of(task / groups) {
-                        let left = parts.at(block * SIDE * LINE).cast_const();
                         let rows = block * SIDE..a.count.min((block + 1) * SIDE);
-                        // SAFETY: steps stay inside of the parts, which have room for whole blocks, and of the panel; these
-                        // rows of these columns are this task's.
+                        let count = SIDE.min(y.len - first);
+                        // SAFETY: the parts are written; these rows of these columns of the result are this task's.
                         unsafe {
-                            amx::block(
-                                &tiles,
-                                left,
-                                4 * low,
-                                right.as_ptr(),
-                                &steps,
-                                amx::Ahead::NOTHING,
-                                sums.as_mut_ptr(),
-                                false,
-                            );
-                            let count = SIDE.min(y.len - first);
+                            let left = parts.from(block * SIDE * LINE);
+                            amx::block(&tiles, left, 4 * low, right, steps, amx::Ahead::NOTHING, sums, false);
                             let past = add.then(|| y.data.at(0).cast_const());
                             amx::put(sums, &places[rows], &[0.0; SIDE], past, y.data, first, count);
                         }

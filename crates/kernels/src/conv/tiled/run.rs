@@ -2,7 +2,7 @@
 
 use super::finish::Results;
 use super::grid::{Grid, Outputs};
-use crate::amx::{Ahead, BLOCK, Blocks, LINE, NOWHERE, SIDE, Step, Tiles, block, split, with_lines};
+use crate::amx::{Ahead, BLOCK, Blocks, LINE, NOWHERE, SIDE, Step, Steps, Tiles, block, split, with_lines};
 use crate::conv::apply::End;
 use crate::parallel::{Shared, pieces};
 use crate::team::{each, ranges, threads};
@@ -210,6 +210,34 @@ impl<'a> Run<'a> {
         targets
     }
 
+    /// Writes the weights that some steps of a panel of outputs use, and returns these steps with their places. If pixels are `few`, the
+    /// next block of weights is asked for meanwhile.
+    fn write(
+        &self,
+        pass: &Outputs,
+        panel: usize,
+        steps: &[Step],
+        some: Range<usize>,
+        few: bool,
+        to: &mut [f32],
+    ) -> [Step; GROUP] {
+        let taps = pass.taps.len();
+        // Of a block: its panel, chunk and position.
+        let block = |step: usize| {
+            let (chunk, tap) = (step / taps, pass.taps[step % taps].index);
+            if self.turned { [chunk, panel, tap] } else { [panel, chunk, tap] }
+        };
+        let mut written = [Step { left: 0, right: 0 }; GROUP];
+        for (k, step) in some.enumerate() {
+            if few && step + 1 < steps.len() {
+                self.weights.ask(block(step + 1));
+            }
+            self.weights.write(block(step), self.turned, &mut to[k * BLOCK..]);
+            written[k] = Step { left: steps[step].left, right: 4 * k * BLOCK };
+        }
+        written
+    }
+
     /// Some blocks of places of a panel of outputs.
     fn panel(
         &self,
@@ -227,7 +255,8 @@ impl<'a> Run<'a> {
         let here = call.end.add.then(|| call.target.at(0).cast_const());
         let past = self.past.map(<[f32]>::as_ptr).or(here);
         let results = Results { end: call.end, past, target: call.target, before: call.before, first, count };
-        let left = |block: usize| strip.parts.at(block * SIDE * LINE).cast_const();
+        // SAFETY: nobody writes to the strip any more.
+        let left = |block: usize| unsafe { strip.parts.from(block * SIDE * LINE) };
         let places = |block: usize| &targets[block * SIDE..((block + 1) * SIDE).min(targets.len())];
         let finish = |block: usize, sums: &[f32]| results.write(sums, places(block));
         let low = 4 * strip.low;
@@ -237,12 +266,6 @@ impl<'a> Run<'a> {
         // What is summed up at once needs a place for one block of sums, or else for all.
         let at_once = steps.len() <= len;
         let (room, own) = (if at_once { 1 } else { blocks.len() }, if ready.is_some() { 0 } else { GROUP });
-        let taps = pass.taps.len().max(1);
-        // Of a step's block of weights: panel, chunk and position.
-        let place = |step: usize| {
-            let (chunk, tap) = (step / taps, pass.taps[step % taps].index);
-            if self.turned { [chunk, panel, tap] } else { [panel, chunk, tap] }
-        };
         with_lines((own + room) * BLOCK, |scratch| {
             let (written, sums) = scratch.split_at_mut(own * BLOCK);
             if steps.is_empty() {
@@ -251,30 +274,23 @@ impl<'a> Run<'a> {
                 return blocks.for_each(|number| finish(number, &sums[..BLOCK]));
             }
             for (group, of_group) in (0..).step_by(len).zip(steps.chunks(len)) {
-                let mut here = [Step { left: 0, right: 0 }; GROUP];
-                let (of_group, right) = match ready {
-                    Some(panel) => (of_group, panel.as_ptr()),
-                    None => {
-                        for (k, step) in of_group.iter().enumerate() {
-                            if few && group + k + 1 < steps.len() {
-                                self.weights.ask(place(group + k + 1));
-                            }
-                            self.weights.write(place(group + k), self.turned, &mut written[k * BLOCK..]);
-                            here[k] = Step { left: step.left, right: 4 * k * BLOCK };
-                        }
-                        (&here[..of_group.len()], written.as_ptr())
-                    }
+                let here;
+                let (of_group, right) = if let Some(panel) = ready {
+                    (of_group, panel)
+                } else {
+                    here = self.write(pass, panel, steps, group..group + of_group.len(), few, written);
+                    (&here[..of_group.len()], &*written)
                 };
                 // The first block of pixels meets weights that are far away: it asks for those of the next step.
-                let next = right.wrapping_byte_add(of_group[0].right).wrapping_add(BLOCK);
+                let next = right.as_ptr().wrapping_byte_add(of_group[0].right).wrapping_add(BLOCK);
+                let of_group = Steps::new(of_group);
                 let mut ahead = Ahead { start: next, lines: if ready.is_some() { BLOCK / LINE } else { 0 } };
                 for (i, number) in blocks.clone().enumerate() {
                     let sums = &mut sums[if at_once { 0 } else { i * BLOCK }..][..BLOCK];
                     if at_once {
                         results.ask(places(number));
                     }
-                    // SAFETY: steps stay inside of the strip, which has room for whole blocks, and of the panel.
-                    unsafe { block(tiles, left(number), low, right, of_group, ahead, sums.as_mut_ptr(), group > 0) };
+                    block(tiles, left(number), low, right, of_group, ahead, sums, group > 0);
                     ahead = Ahead::NOTHING;
                     if at_once {
                         finish(number, sums);
