@@ -7,11 +7,11 @@ mod common;
 
 use common::noise;
 use std::ptr::{NonNull, null_mut, slice_from_raw_parts_mut};
-use vipaint_kernels::conv::{Conv, Frozen};
+use vipaint_kernels::conv::{Conv, Frozen, forward, input_grad, weight_grad};
 use vipaint_kernels::{
-    Activation, Attention, GroupNorm, Tail, attention, attention_vjp, average_pool2, average_pool2_vjp, geglu,
-    geglu_vjp, group_norm, group_norm_vjp, join, layer_norm, layer_norm_vjp, silu, silu_vjp, split, upsample2,
-    upsample2_vjp,
+    Activation, Attention, GroupNorm, Tail, add, attention, attention_vjp, average_pool2, average_pool2_vjp, geglu,
+    geglu_vjp, group_norm, group_norm_vjp, group_norm_vjp_onto, join, layer_norm, layer_norm_vjp, silu, silu_vjp,
+    split, upsample2, upsample2_vjp,
 };
 
 /// On which side of a slice the forbidden page is.
@@ -129,6 +129,22 @@ fn layers() {
     }
 }
 
+/// Layers whose weights change from call to call.
+fn training() {
+    for [batch, height, width, c_in, c_out, kernel, stride, padding] in LAYERS {
+        let conv = Conv { height, width, c_in, c_out, kernel, stride, padding };
+        let (pixels, results) = (batch * height * width * c_in, batch * conv.out_height() * conv.out_width() * c_out);
+        let weights = c_out * c_in * kernel * kernel;
+        let inputs = [noise(pixels, 1), noise(weights, 2), noise(c_out, 3), noise(results, 4)];
+        same(&format!("training {conv:?}"), &inputs, &[results, pixels, weights, c_out], |x, y| {
+            let [result, dx, dw, db] = y else { unreachable!() };
+            forward(&conv, x[0], x[1], Some(x[2]), result);
+            input_grad(&conv, x[3], x[1], dx);
+            weight_grad(&conv, x[0], x[3], dw, Some(db));
+        });
+    }
+}
+
 fn attentions() {
     for [batch, queries, keys, channels, heads] in
         [[1, 1, 1, 3, 1], [2, 7, 5, 12, 3], [1, 50, 49, 48, 1], [1, 130, 77, 100, 2], [2, 64, 1, 96, 1]]
@@ -149,18 +165,20 @@ fn the_rest() {
         let shape = GroupNorm { pixels, channels, groups, eps: 1e-5, silu: true };
         let len = batch * pixels * channels;
         let inputs = [noise(len, 1), noise(channels, 2), noise(channels, 3), noise(batch * channels, 4), noise(len, 5)];
-        same(&format!("{shape:?}"), &inputs, &[len, len], |x, y| {
-            let [result, dx] = y else { unreachable!() };
+        same(&format!("{shape:?}"), &inputs, &[len, len, len], |x, y| {
+            let [result, dx, onto] = y else { unreachable!() };
             let tail = Tail { before: Some(x[3]), weight: x[1], bias: x[2], modulation: Some((x[3], x[3])) };
             let moments = group_norm(&shape, x[0], &tail, result);
-            group_norm_vjp(&shape, x[0], &moments, &tail, x[4], dx, false);
+            group_norm_vjp(&shape, x[0], &moments, &tail, x[4], dx, true);
+            group_norm_vjp_onto(&shape, x[0], &moments, &tail, x[4], x[0], onto);
+            add(x[4], onto);
         });
         let rows = len / channels;
         let inputs = [&inputs[0], &inputs[1], &inputs[2], &inputs[4]].map(Vec::clone);
         same(&format!("rows of {channels}"), &inputs, &[len; 7], |x, y| {
             let [normed, dx, active, slope, gated, value, gate] = y else { unreachable!() };
             layer_norm(x[0], x[1], x[2], 1e-5, normed);
-            layer_norm_vjp(x[0], x[1], 1e-5, x[3], dx, false);
+            layer_norm_vjp(x[0], x[1], 1e-5, x[3], dx, true);
             silu(x[0], active);
             silu_vjp(x[0], x[3], slope);
             geglu(x[0], x[3], gated);
@@ -189,6 +207,7 @@ fn the_rest() {
 
 fn everything() {
     layers();
+    training();
     attentions();
     the_rest();
 }
