@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results/speed.json"
 CONVOLUTIONS = [(4, 192, 192, 64), (4, 384, 384, 32), (4, 64, 64, 32), (1, 128, 128, 256)]
 NETWORKS = {"fashion": 8, "cin256": 1, "decoder": 1}
-PARTS = ["peak", "conv", *NETWORKS, "threads", "samples", "memory", "demo"]
+PARTS = ["peak", "conv", *NETWORKS, "bf16", "threads", "samples", "memory", "demo"]
 REST = 0.2  # seconds between turns: threads of the other side that wait actively go to sleep
 
 
@@ -131,21 +131,30 @@ def sides(options, part, *numbers):
     return workers
 
 
-def difference(workers):
-    """Largest distance of outputs and of gradients between the first two sides, relative to the root mean square."""
-    found = {}
+def root_mean_square(values):
+    return (sum(x * x for x in values) / len(values)) ** 0.5
+
+
+def differences(worker, reference):
+    """Output's and gradient's differences of a side from another, relative to the other's root mean square."""
     with tempfile.TemporaryDirectory() as folder:
         values = []
-        for worker in list(workers.values())[:2]:
-            worker.ask("write", folder)
+        for side in (worker, reference):
+            side.ask("write", folder)
             values.append({name: array("f", (Path(folder) / name).read_bytes()) for name in ("y", "dx")})
-        for name in ("y", "dx"):
-            a, b = (v[name] for v in values)
-            if len(a) != len(b):
-                raise RuntimeError(f"{name} has {len(a)} values on one side and {len(b)} on the other")
-            scale = (sum(x * x for x in b) / len(b)) ** 0.5
-            found[name] = max(abs(x - y) for x, y in zip(a, b)) / scale
+    found = {}
+    for name in ("y", "dx"):
+        a, b = (v[name] for v in values)
+        if len(a) != len(b):
+            raise RuntimeError(f"{name} has {len(a)} values on one side and {len(b)} on the other")
+        scale = root_mean_square(b)
+        found[name] = [(x - y) / scale for x, y in zip(a, b)]
     return found
+
+
+def difference(workers):
+    """The largest differences between the first two sides."""
+    return {name: max(map(abs, of)) for name, of in differences(*list(workers.values())[:2]).items()}
 
 
 def close(workers):
@@ -166,6 +175,26 @@ class Comparison:
             self.result[kind] = summary(turns(options, self.workers, kind))
         close(self.workers)
         return self.result
+
+
+class Reduced:
+    """PyTorch with products of eight bits, and how far both sides are from PyTorch in single precision."""
+
+    def __init__(self, options):
+        self.parts = {}
+        for part, batch in NETWORKS.items():
+            workers = {side: Worker(options, side, part, batch) for side in ("rust", "bf16")}
+            exact = Worker(options, "eager", part, batch)
+            errors = {side: {name: root_mean_square(of) for name, of in differences(worker, exact).items()} for side, worker in workers.items()}
+            exact.close()
+            self.parts[part] = (workers, errors)
+
+    def measure(self, options):
+        result = {}
+        for part, (workers, errors) in self.parts.items():
+            result[part] = {"error": errors, **{kind: summary(turns(options, workers, kind)) for kind in ("vjp", "forward")}}
+            close(workers)
+        return result
 
 
 class Convolutions:
@@ -255,7 +284,7 @@ def prepare(options, part):
     """Everything that may take its time."""
     if part in NETWORKS:
         return Comparison(options, part, NETWORKS[part])
-    kinds = {"peak": Peak, "conv": Convolutions, "threads": Threads, "samples": Samples, "memory": Memory, "demo": Demo}
+    kinds = {"peak": Peak, "conv": Convolutions, "bf16": Reduced, "threads": Threads, "samples": Samples, "memory": Memory, "demo": Demo}
     return kinds[part](options)
 
 

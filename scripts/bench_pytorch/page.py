@@ -105,6 +105,17 @@ def text(results):
                              f"and {share[1]:.0f} % with VJP, load {result['load']:.1f}, results differ by at most "
                              f"{max(result['difference'].values()):.0e} of their root mean square.")
         parts += ["## Whole networks", "Milliseconds of a call.", table(*rows), "\n".join(f"* {note}" for note in notes)]
+    if "bf16" in results:
+        rows = [["network", "", "vipaint", "PyTorch, eight bits", "ratio", "error of vipaint", "of PyTorch, eight bits"]]
+        for name in networks:
+            result = results["bf16"][name]
+            for kind, title, value in (("forward", "forward", "y"), ("vjp", "forward + VJP", "dx")):
+                errors = [f"{result['error'][side][value]:.1e}" for side in ("rust", "bf16")]
+                rows.append([TITLES[name], title, cell(result[kind]["rust"]), cell(result[kind]["bf16"]), f"{result[kind]['bf16']['ratio']:.2f}", *errors])
+        parts += ["## Against products of eight bits",
+                  "PyTorch, asked for it (`fp32_precision = \"bf16\"`, eager), takes the first eight bits of each factor, which tile registers "
+                  "multiply, too. It is no match in what it computes, so it does not count above. Errors are root mean squares of the difference from PyTorch in single precision, relative to "
+                  "the root mean square of the output, or of the gradient.", table(*rows)]
     if "demo" in results:
         result = results["demo"]
         calls = result["calls"]["rust"]

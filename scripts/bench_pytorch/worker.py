@@ -1,6 +1,6 @@
 """PyTorch's side of bench_pytorch.py; the same lines as crates/vipaint/examples/speed_worker.rs.
 
-    worker.py MODE PART [NUMBERS]        MODE is eager or compile
+    worker.py MODE PART [NUMBERS]        MODE is eager, compile, or eager with products of eight bits: bf16
 """
 
 import ctypes
@@ -43,6 +43,8 @@ def network(part, numbers):
 
 def main():
     mode, part, *numbers = sys.argv[1:]
+    if mode == "bf16":
+        torch.backends.mkldnn.conv.fp32_precision = torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     if part == "demo":
         import vipaint_port
 
