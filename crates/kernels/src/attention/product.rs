@@ -126,37 +126,36 @@ impl<'a> Right<'a> {
 /// Writes `b` as the right factor of [`product`].
 pub(super) fn write_columns(b: Rows, to: &mut [f32]) -> Sides {
     let sides = Sides { terms: b.count, columns: b.len };
-    assert_eq!(to.len(), sides.room(), "place for a right factor");
-    if sides.tiled() {
-        amx::write_blocks(b.data, b.stride, [b.count, b.len], true, to);
-        return sides;
-    }
-    parts(to, b.count * COLS, |panel, values| {
+    write(b, sides, true, to, |panel, values| {
         let first = panel * COLS;
         let cols = COLS.min(b.len - first);
         for (i, row) in values.chunks_exact_mut(COLS).enumerate() {
             row[..cols].copy_from_slice(&b.row(i)[first..][..cols]);
             row[cols..].fill(0.0);
         }
-    });
-    sides
+    })
 }
 
 /// Writes `b^T` as the right factor of [`product`].
 pub(super) fn write_transposed(b: Rows, to: &mut [f32]) -> Sides {
     let sides = Sides { terms: b.len, columns: b.count };
-    assert_eq!(to.len(), sides.room(), "place for a right factor");
-    if sides.tiled() {
-        amx::write_blocks(b.data, b.stride, [b.count, b.len], false, to);
-        return sides;
-    }
-    parts(to, b.len * COLS, |panel, values| {
+    write(b, sides, false, to, |panel, values| {
         let rows = b.part(panel * COLS..b.count.min((panel + 1) * COLS));
         if rows.count < COLS {
             values.fill(0.0);
         }
         turn_rows(rows.data, rows.stride, [rows.count, b.len], values, COLS);
-    });
+    })
+}
+
+/// Writes a right factor whose terms are the rows of `b`, if `by_rows`, or its columns: its blocks, or each `panel`.
+fn write(b: Rows, sides: Sides, by_rows: bool, to: &mut [f32], panel: impl Fn(usize, &mut [f32]) + Sync) -> Sides {
+    assert_eq!(to.len(), sides.room(), "place for a right factor");
+    if sides.tiled() {
+        amx::write_blocks(b.data, b.stride, [b.count, b.len], by_rows, to);
+    } else {
+        parts(to, sides.terms * COLS, panel);
+    }
     sides
 }
 
